@@ -1,0 +1,10 @@
+export * from './bodies.ts';
+export * from './cipher.ts';
+export * from './codes.ts';
+export * from './commands.ts';
+export * from './envelope.ts';
+export * from './frame.ts';
+export { isJson } from './json.ts';
+export * from './limits.ts';
+export * from './names.ts';
+export * from './text.ts';

@@ -1,0 +1,121 @@
+/**
+ * Every limit of Hawser, with its default and its reason. Nothing else in the code states a bound of its own.
+ * `docs/protocol.md` prints the first table; a test keeps the two the same.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+
+/** What both ends of a connection must respect. Clients use these too. */
+export const wireLimits = {
+  /** Largest frame body from a client that has not logged in. Small, because anyone can send it. */
+  frameBytesMaxBeforeLogin: 16 * KIB,
+  /** Largest frame body after login, and of the server's own frames. */
+  frameBytesMax: MIB,
+  /** Largest `msg` as JSON text: leaves room for names, `msgId`, envelope and padding in a push. */
+  msgBytesMax: MIB - 4 * KIB,
+  /** A 201 frame takes no further message once its array has grown to this. */
+  pushBatchBytesMax: 64 * KIB,
+  /** User names and device ids, in bytes of UTF-8. */
+  nameBytesMax: 128,
+  /** `msgId` of a message, in bytes of UTF-8. */
+  msgIdBytesMax: 128,
+  /** JSON nesting. Far beyond any real message; protects receivers whose parsers recurse. */
+  jsonDepthMax: 512,
+  /** Frames that cannot be decrypted: each is answered, this one also closes the connection. */
+  undecryptableFramesMax: 10,
+  /** `ttl` of a message, seconds: 30 days. */
+  ttlSecondsMax: 30 * 24 * 60 * 60,
+  /** RSA modulus of the server's key, bits: 256-byte ciphertexts in cmd 2. */
+  rsaModulusBits: 2048,
+} as const;
+
+/** What one server bounds. Those that an operator may change are the defaults of `hawser serve`'s options. */
+export const serverLimits = {
+  // Connections
+  /** Connections in all; the descriptor limit less `descriptorsReserved` caps it further. */
+  connectionsMax: 100_000,
+  /** Descriptors kept free for the store, logs and the operator. */
+  descriptorsReserved: 200,
+  /** A connection with no login after this is closed. */
+  loginTimeoutMs: 60 * SECOND_MS,
+  /** A connection from which nothing came for this long is closed. Five of a client's heartbeats. */
+  idleTimeoutMs: 150 * SECOND_MS,
+  /** From the first byte of a frame to its last: a frame dribbled for longer closes the connection. */
+  frameTimeoutMs: 60 * SECOND_MS,
+  /** After the server ended a connection, the time to flush before it is forced. */
+  closeTimeoutMs: 5 * SECOND_MS,
+  /** Bytes written to a socket and not yet taken by the peer; no push is added beyond it. */
+  unsentPushBytesMax: 256 * KIB,
+  /** The same for answers and acks, which cannot wait elsewhere: reading from the peer pauses. */
+  unsentBytesPauseReading: 512 * KIB,
+
+  // Cryptography
+  /** A key pair is replaced after this, or after `rsaKeyUsesMax`. */
+  rsaKeyAgeMsMax: DAY_MS,
+  rsaKeyUsesMax: 1_000_000,
+  /** A replaced key still serves connections that were sent it, for this long. */
+  rsaKeyGraceMs: 120 * SECOND_MS,
+  /** Key exchanges waiting for the RSA workers; further ones are refused. */
+  rsaQueueMax: 4_096,
+  /** Passwords waiting to be hashed or verified (19 MiB and about 30 ms each); further ones are refused. */
+  passwordQueueMax: 1_024,
+  /** Longest opaque password, in bytes of UTF-8. */
+  passwordBytesMax: 1_024,
+
+  // Delivery
+  /** A message pushed but not acked for this long joins the next commit. */
+  persistAfterMs: 25,
+  /** Unacked pushes a session may have outstanding. */
+  windowMessagesMax: 256,
+  windowBytesMax: 256 * KIB,
+  /** The first push of the same message again on the same connection; each further one waits twice as long. */
+  redeliveryAfterMs: MINUTE_MS,
+  redeliveryAfterMsMax: 10 * MINUTE_MS,
+  /** A backlog is pushed unasked when no 202 came for this long after login. */
+  backlogAfterMs: SECOND_MS,
+  /** A repeated 202 pushes again only what was pushed at least this long ago. */
+  refetchAfterMs: 5 * SECOND_MS,
+  /** Messages of one sender neither acked nor refused; reading from it pauses there. */
+  senderPendingMessagesMax: 1_000,
+  senderPendingBytesMax: 4 * MIB,
+  /** Bytes of accepted messages held in memory in all; reading from senders pauses there. */
+  pendingBytesMax: 256 * MIB,
+  /** One group commit. */
+  commitMessagesMax: 2_000,
+  commitBytesMax: 4 * MIB,
+  /** De-duplication: ids of one sender in each of two generations, the age at which one is retired, ids in all. */
+  rememberedIdsPerSender: 1_000,
+  rememberedForMs: 10 * MINUTE_MS,
+  rememberedIdsMax: 500_000,
+
+  // Inboxes
+  inboxMessagesMax: 100_000,
+  inboxBytesMax: 64 * MIB,
+  inboxAgeMsMax: 30 * DAY_MS,
+  /** The share of an inbox that one sender may fill: one in this many. */
+  inboxSenderShare: 2,
+  /** How often messages past their age are looked for. */
+  expirySweepMs: 60 * MINUTE_MS,
+
+  // Accounts
+  devicesPerUserMax: 1_000,
+  usersPerDeviceMax: 100,
+  /** `abilities` and `version` of a device, as JSON text. */
+  abilitiesBytesMax: 8 * KIB,
+  versionBytesMax: 256,
+  /** Names kept in memory with their kind, to decide who may write to whom. */
+  namesCachedMax: 100_000,
+
+  // Dispatcher and operators' port
+  httpHeaderBytesMax: 8 * KIB,
+  httpRequestTimeoutMs: 10 * SECOND_MS,
+  httpConnectionsMax: 1_000,
+
+  // Stopping
+  /** Commits in flight and last writes get this long before the process ends anyway. */
+  stopTimeoutMs: 10 * SECOND_MS,
+} as const;
