@@ -1,20 +1,23 @@
 /** The JSON bodies of the commands: reading them with every check, and writing those that the server sends. */
 
-import { type Code, code, type Refusal, refusals } from './codes.ts';
+import { type Code, code, type Refusal, type RefusalName, refusals } from './codes.ts';
 import { FieldSet, NOT_FOUND, skipSpace, stringValue } from './json.ts';
 import { wireLimits } from './limits.ts';
 import { decodeText, encodeText, writeText } from './text.ts';
 
 /** Why a body was refused; `refusal.msg` says which field. */
 export class Fault {
+  readonly name: RefusalName;
   readonly refusal: Refusal;
-  constructor(refusal: Refusal) {
-    this.refusal = refusal;
+
+  constructor(name: RefusalName, msg: string = refusals[name].msg) {
+    this.name = name;
+    this.refusal = { ...refusals[name], msg };
   }
 }
 
-const NOT_JSON = new Fault(refusals.notJson);
-const BAD_ACK = new Fault(refusals.badAck);
+const NOT_JSON = new Fault('notJson');
+const BAD_ACK = new Fault('badAck');
 
 export interface LoginBody {
   readonly username: string;
@@ -92,7 +95,7 @@ class Fields {
   }
 
   fault(field: number, what: string): Fault {
-    return new Fault({ ...refusals.badBody, msg: `"${this.#set.names[field]}" ${what}` });
+    return new Fault('badBody', `"${this.#set.names[field]}" ${what}`);
   }
 }
 
@@ -171,7 +174,7 @@ export function readMessage(data: Uint8Array): MessageBody | Fault {
   if (to instanceof Fault) return to;
   const from = fields.from(1);
   if (from === NOT_FOUND) return fields.fault(1, 'is missing');
-  if (fields.to(1) - from > wireLimits.msgBytesMax) return new Fault(refusals.msgTooLarge);
+  if (fields.to(1) - from > wireLimits.msgBytesMax) return new Fault('msgTooLarge');
   const ttl = fields.from(2) === NOT_FOUND ? 0 : readTtl(fields);
   if (ttl instanceof Fault) return ttl;
   return { to, msg: data.subarray(from, fields.to(1)), ttl };
@@ -195,7 +198,8 @@ export function readAcks(data: Uint8Array): string[] | Fault {
   at = skipSpace(data, at + 1);
   if (data[at] === 0x5d) return skipSpace(data, at + 1) === data.length ? ids : BAD_ACK;
   for (;;) {
-    at = ackFields.find(data, at);
+    // The array around the objects is a level too.
+    at = ackFields.find(data, at, wireLimits.jsonDepthMax - 1);
     if (at < 0 || ackFields.spans[0] === NOT_FOUND) return BAD_ACK;
     const id = stringValue(data, ackFields.spans[0]!, ackFields.spans[1]!);
     if (id === undefined) return BAD_ACK;

@@ -33,6 +33,8 @@ function temporary(msg: string): Refusal {
 /** Answers that refuse one request; the connection goes on. `docs/protocol.md` prints this table. */
 export const refusals = {
   notLoggedIn: permanent(code.notLoggedIn, 'not logged in'),
+  notProtobuf: permanent(code.exception, 'the frame is not a valid protobuf message'),
+  internalError: permanent(code.exception, 'an error in the server'),
   unknownCommand: permanent(code.exception, 'unknown command'),
   serverCommand: permanent(code.exception, 'this command is sent by the server only'),
   otherRole: permanent(code.exception, 'this command is not for your role'),

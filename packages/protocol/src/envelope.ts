@@ -55,10 +55,15 @@ function isNonZero(bytes: Uint8Array, from: number, to: number): boolean {
   return false;
 }
 
+/** Whether a varint is more than a tag or a length may be: five bytes, the fifth with four bits. */
+function exceeds32Bits(bytes: Uint8Array, from: number, to: number): boolean {
+  return to - from > 5 || (to - from === 5 && bytes[to - 1]! > 15);
+}
+
 /**
- * Decodes a body; `undefined` when it is not protobuf (truncated, a varint of more than ten bytes, field number 0,
- * a group, `msgId` that is not UTF-8). Unknown fields, and known ones of another wire type, are skipped; of repeated
- * fields the last wins.
+ * Decodes a body; `undefined` when it is not protobuf (truncated, a varint of more than ten bytes, a tag or length of
+ * more than 32 bits, field number 0, a group, `msgId` that is not UTF-8). Unknown fields, and known ones of another wire
+ * type, are skipped; of repeated fields the last wins.
  */
 export function decodeEnvelope(body: Uint8Array): Envelope | undefined {
   let cmd = 0;
@@ -71,8 +76,7 @@ export function decodeEnvelope(body: Uint8Array): Envelope | undefined {
     const tagFrom = at;
     const tag = readVarint(body, at);
     at = varintEnd;
-    // A tag is at most 32 bits: five bytes, the fifth with four.
-    if (at < 0 || at - tagFrom > 5 || (at - tagFrom === 5 && body[at - 1]! > 15) || tag >>> 3 === 0) return undefined;
+    if (at < 0 || exceeds32Bits(body, tagFrom, at) || tag >>> 3 === 0) return undefined;
     const field = tag >>> 3;
     switch (tag & 7) {
       case VARINT: {
@@ -88,7 +92,7 @@ export function decodeEnvelope(body: Uint8Array): Envelope | undefined {
         const lengthFrom = at;
         const length = readVarint(body, at);
         at = varintEnd;
-        if (at < 0 || at - lengthFrom > 5 || length > end - at) return undefined;
+        if (at < 0 || exceeds32Bits(body, lengthFrom, at) || length > end - at) return undefined;
         const from = at;
         at += length;
         if (field === 2) {
@@ -167,6 +171,18 @@ export class FrameWriter {
     }
     writeFrameHead(bytes, head, at - head - FRAME_HEAD_BYTES);
     this.length = at;
+  }
+
+  /** Adds frames that are encoded already. */
+  raw(encoded: Uint8Array): void {
+    this.#reserve(encoded.length);
+    this.bytes.set(encoded, this.length);
+    this.length += encoded.length;
+  }
+
+  /** Lets go of a buffer that grew beyond `bytes`. Call when it is empty or taken. */
+  shrink(bytes: number): void {
+    if (this.bytes.length > bytes) this.bytes = new Uint8Array(FIRST_ROOM_BYTES);
   }
 
   #reserve(more: number): void {

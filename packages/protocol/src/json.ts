@@ -299,10 +299,10 @@ export class FieldSet {
   }
 
   /**
-   * Scans the object at `at`, filling `spans`. Returns the offset behind it; -1 when it is not a valid object. Keys
-   * that are not looked for are ignored.
+   * Scans the object at `at`, filling `spans`. Returns the offset behind it; -1 when it is not a valid object, or nests
+   * deeper than `depthMax`, itself counted. Keys that are not looked for are ignored.
    */
-  find(bytes: Uint8Array, at: number): number {
+  find(bytes: Uint8Array, at: number, depthMax: number = wireLimits.jsonDepthMax): number {
     const spans = this.spans.fill(NOT_FOUND);
     if (bytes[at] !== OPEN_OBJECT) return NOT_FOUND;
     let i = skipSpace(bytes, at + 1);
@@ -314,7 +314,7 @@ export class FieldSet {
       if (i < 0) break;
       const field = this.#fieldAt(bytes, keyFrom);
       const from = i;
-      i = scanValue(bytes, from, wireLimits.jsonDepthMax - 1);
+      i = scanValue(bytes, from, depthMax - 1);
       if (i < 0) break;
       if (field >= 0) {
         spans[2 * field] = from;

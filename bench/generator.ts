@@ -1,0 +1,19 @@
+// The load generator's process: one job as JSON in its only argument, one outcome as JSON on standard output.
+import { randomBytes } from 'node:crypto';
+import { away } from './away.ts';
+import { idle } from './idle.ts';
+import type { Job, Outcome } from './job.ts';
+import { logins } from './logins.ts';
+import { throughput } from './throughput.ts';
+import { Keys } from './wire.ts';
+
+const SCENARIOS = { throughput, logins, idle, away } as const;
+
+const job: Job = JSON.parse(process.argv[2] ?? '');
+let outcome: Outcome;
+try {
+  outcome = await SCENARIOS[job.kind](job, new Keys(randomBytes(16)));
+} catch (error) {
+  outcome = { figures: {}, violations: [error instanceof Error ? error.message : String(error)] };
+}
+process.stdout.write(`${JSON.stringify(outcome)}\n`, () => process.exit());

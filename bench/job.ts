@@ -1,0 +1,38 @@
+// What bench/main.ts asks of bench/generator.ts, and what it gets back.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Endpoint } from './link.ts';
+
+export type Job = {
+  kind: 'throughput' | 'logins' | 'idle' | 'away';
+  endpoint: Endpoint;
+  adminPort: number | null;
+  /** The server's process, for its CPU time and memory. */
+  pid: number;
+  warmUpMs: number;
+  measureMs: number;
+  /** Messages in flight per pair. */
+  window: number;
+};
+
+export type Outcome = {
+  /** By the names in bench/report.ts; null where the server does not tell. */
+  figures: Record<string, number | null>;
+  /** Promises of the protocol seen broken; the benchmark fails when there is one. */
+  violations: string[];
+};
+
+/** Waits until `done` holds; false when it did not in time. */
+export async function until(done: () => boolean, timeoutMs: number): Promise<boolean> {
+  const end = performance.now() + timeoutMs;
+  while (!done()) {
+    if (performance.now() > end) return false;
+    await sleep(2);
+  }
+  return true;
+}
+
+/** This process's CPU time, in ms. */
+export function ownCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}

@@ -1,0 +1,139 @@
+// npm run bench: a fresh server for every scenario and run, one generator process against it, a table at the end.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { Job } from './job.ts';
+import { cautions, machineFacts, type Run, table } from './report.ts';
+import { generate, killAll, startServer, type Target } from './server.ts';
+
+type Scenario = {
+  kind: Job['kind'];
+  window: number;
+  /** Server on core 0, generator on core 1; else both wherever the system puts them. */
+  pinned: boolean;
+  quick: boolean;
+  /** Whether the floor can do it. */
+  floor: boolean;
+};
+
+const SCENARIOS: Record<string, Scenario> = {
+  throughput: { kind: 'throughput', window: 20, pinned: true, quick: true, floor: true },
+  'throughput-1': { kind: 'throughput', window: 1, pinned: true, quick: true, floor: true },
+  logins: { kind: 'logins', window: 0, pinned: false, quick: true, floor: true },
+  'logins-pinned': { kind: 'logins', window: 0, pinned: true, quick: false, floor: true },
+  idle: { kind: 'idle', window: 0, pinned: true, quick: false, floor: true },
+  away: { kind: 'away', window: 128, pinned: true, quick: false, floor: false },
+};
+
+const USAGE = `node bench/main.ts [options]
+  --quick            one short run of throughput and logins
+  --only A,B         these scenarios only: ${Object.keys(SCENARIOS).join(', ')}
+  --runs N           runs of each, 3 unless told
+  --seconds N        measured seconds of throughput and logins, 8 unless told
+  --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
+  --floor-only       the floor alone
+  --server-args 'A'  further arguments for hawser serve
+  --data DIR         where data directories are made, bench/results unless told
+  --json FILE        machine facts and all runs, as JSON`;
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    runs: { type: 'string' },
+    seconds: { type: 'string' },
+    floor: { type: 'boolean', default: false },
+    'floor-only': { type: 'boolean', default: false },
+    'server-args': { type: 'string', default: '' },
+    data: { type: 'string', default: join(import.meta.dirname, 'results') },
+    json: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+function positive(name: string, text: string | undefined, otherwise: number): number {
+  const value = text === undefined ? otherwise : Number(text);
+  if (!(value > 0)) throw new Error(`--${name} must be a positive number`);
+  return value;
+}
+
+function chosenScenarios(): string[] {
+  const names =
+    options.only?.split(',') ?? Object.keys(SCENARIOS).filter((name) => !options.quick || SCENARIOS[name]?.quick);
+  for (const name of names) if (SCENARIOS[name] === undefined) throw new Error(`no scenario ${name}\n\n${USAGE}`);
+  return names;
+}
+
+async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
+  const { kind, window, pinned } = SCENARIOS[name]!;
+  const serverArgs = options['server-args'].split(/\s+/).filter((arg) => arg !== '');
+  try {
+    const server = await startServer(target, pinned ? 0 : null, options.data, serverArgs);
+    const { pid, endpoint, adminPort } = server;
+    const job: Job = { kind, endpoint, adminPort, pid, warmUpMs, measureMs, window };
+    const { figures, violations } = await generate(pinned ? 1 : null, job);
+    return { scenario: name, target, run, figures, violations: [...violations, ...(await server.stop())] };
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return { scenario: name, target, run, figures: {}, violations: [text] };
+  }
+}
+
+function headline({ figures }: Run): string {
+  const [name, value] = Object.entries(figures)[0] ?? ['no figures', null];
+  return value === null ? name : `${name} ${value.toFixed(1)}`;
+}
+
+async function main(): Promise<number> {
+  if (options.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  const runCount = positive('runs', options.runs, options.quick ? 1 : 3);
+  const measureMs = 1000 * positive('seconds', options.seconds, options.quick ? 4 : 8);
+  const warmUpMs = options.quick ? 1000 : 2000;
+  const scenarios = chosenScenarios();
+  const targets: Target[] = options['floor-only'] ? ['floor'] : options.floor ? ['server', 'floor'] : ['server'];
+  mkdirSync(options.data, { recursive: true });
+  const machine = machineFacts(options.data);
+  const facts = Object.entries(machine).map(([key, value]) => `${key} ${value}`);
+  console.log(facts.join(' · '));
+
+  const runs: Run[] = [];
+  for (let run = 1; run <= runCount; run++) {
+    for (const name of scenarios) {
+      // In turn, and the other way round every second time, so that a drift of the machine hits both alike.
+      for (const target of run % 2 === 1 ? targets : targets.toReversed()) {
+        if (target === 'floor' && !SCENARIOS[name]?.floor) continue;
+        const result = await runOnce(name, target, run, warmUpMs, measureMs);
+        runs.push(result);
+        process.stderr.write(`run ${run}/${runCount} ${name} ${target}: ${headline(result)}\n`);
+        for (const text of result.violations) process.stderr.write(`  VIOLATION ${text}\n`);
+      }
+    }
+  }
+
+  console.log(`\n${table(runs, scenarios, targets)}`);
+  for (const text of cautions(runs)) console.log(`CAUTION ${text}`);
+  if (options.json !== undefined) {
+    writeFileSync(
+      options.json,
+      `${JSON.stringify({ at: new Date().toISOString(), machine, warmUpMs, measureMs, runs }, null, 2)}\n`,
+    );
+  }
+  const broken = runs.reduce((sum, { violations }) => sum + violations.length, 0);
+  if (broken > 0) console.log(`\nFAILED: ${broken} violations, named above and in the JSON`);
+  return broken > 0 ? 1 : 0;
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    killAll();
+    process.exit(1);
+  });
+}
+process.exitCode = await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  killAll();
+  return 2;
+});

@@ -1,0 +1,163 @@
+// Medians, spreads, machine facts, and the table.
+import { closeSync, fsyncSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+
+/** Name in the JSON, text in the table, digits after the point. */
+const FIGURES: readonly (readonly [name: string, text: string, digits: number])[] = [
+  ['deliveredPerSecond', 'delivered/s', 0],
+  ['cpuUsPerMessage', 'server CPU µs/message', 2],
+  ['storeWritesPer1000', 'store writes/1,000 messages', 1],
+  ['ackP50Ms', 'ack latency p50 ms', 2],
+  ['ackP99Ms', 'ack latency p99 ms', 2],
+  ['loginsPerSecond', 'logins/s', 0],
+  ['cpuUsPerLogin', 'server CPU µs/login', 0],
+  ['loginP50Ms', 'login p50 ms', 1],
+  ['loginP99Ms', 'login p99 ms', 1],
+  ['residentKiBPerConnection', 'resident KiB/connection', 2],
+  ['residentKiBPerFurtherConnection', 'resident KiB/further connection', 2],
+  ['residentMiBBefore', 'resident MiB before', 1],
+  ['residentMiBAfter', 'resident MiB after', 1],
+  ['syncedPerSecond', 'synced/s', 0],
+  ['cpuUsPerSynced', 'server CPU µs/synced', 2],
+  ['syncP50Ms', 'ack latency p50 ms', 2],
+  ['syncP99Ms', 'ack latency p99 ms', 2],
+  ['storeWritesPer1000Synced', 'store writes/1,000 synced', 1],
+  ['drainedPerSecond', 'drained/s', 0],
+  ['cpuUsPerDrained', 'server CPU µs/drained', 2],
+  ['storeWritesPer1000Drained', 'store writes/1,000 drained', 1],
+  ['serverBusyPercent', 'server busy %', 0],
+  ['generatorBusyPercent', 'generator busy %', 0],
+];
+
+export type Run = {
+  scenario: string;
+  target: string;
+  run: number;
+  figures: Record<string, number | null>;
+  violations: string[];
+};
+
+export type Summary = { median: number; min: number; max: number };
+
+export function summary(values: readonly number[]): Summary | null {
+  if (values.length === 0) return null;
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle]!;
+  const median = sorted.length % 2 === 1 ? upper : (sorted[middle - 1]! + upper) / 2;
+  return { median, min: sorted[0]!, max: sorted[sorted.length - 1]! };
+}
+
+function valuesOf(runs: readonly Run[], scenario: string, target: string, name: string): (number | null)[] {
+  return runs
+    .filter((run) => run.scenario === scenario && run.target === target)
+    .map((run) => run.figures[name] ?? null);
+}
+
+function numbers(values: readonly (number | null)[]): number[] {
+  return values.filter((value) => value !== null);
+}
+
+/** Server over floor, run by run: both were measured within the same minute. */
+function ratios(server: readonly (number | null)[], floor: readonly (number | null)[]): number[] {
+  return numbers(
+    server.map((value, run) => {
+      const other = floor[run] ?? null;
+      return value === null || other === null || other === 0 ? null : value / other;
+    }),
+  );
+}
+
+/** Each of these loads should keep the server busier than this, and the generator less. */
+const BUSY_PERCENT = 90;
+
+const FILE_SYSTEMS: Record<number, string> = {
+  61267: 'ext4',
+  1481003842: 'xfs',
+  2435016766: 'btrfs',
+  2035054128: 'overlayfs',
+  16914836: 'tmpfs',
+};
+
+/** Median time of appending 4 KiB and syncing it, in ms: what a group commit cannot beat. */
+function syncMs(directory: string): number {
+  const path = join(directory, 'sync-probe');
+  const file = openSync(path, 'w');
+  const block = Buffer.alloc(4096, 1);
+  const times: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    const start = performance.now();
+    writeSync(file, block);
+    fsyncSync(file);
+    times.push(performance.now() - start);
+  }
+  closeSync(file);
+  rmSync(path);
+  return summary(times)?.median ?? 0;
+}
+
+export function machineFacts(dataRoot: string): Record<string, string | number> {
+  const type = statfsSync(dataRoot).type;
+  return {
+    cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+    kernel: release(),
+    fileSystem: FILE_SYSTEMS[type] ?? `0x${type.toString(16)}`,
+    syncMs: Number(syncMs(dataRoot).toFixed(3)),
+    loadBefore: Number((loadavg()[0] ?? 0).toFixed(2)),
+  };
+}
+
+function row(cells: readonly string[], widths: readonly number[]): string {
+  return cells
+    .map((cell, i) => (i === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[i]!)))
+    .join('  ')
+    .trimEnd();
+}
+
+function fixed(value: number, digits: number): string {
+  return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function cells(found: Summary | null, digits: number): string[] {
+  if (found === null) return ['–', ''];
+  return [fixed(found.median, digits), `${fixed(found.min, digits)} … ${fixed(found.max, digits)}`];
+}
+
+/** Runs whose figures tell of something else than the server. */
+export function cautions(runs: readonly Run[]): string[] {
+  const found: string[] = [];
+  for (const { scenario, target, run, figures } of runs) {
+    const generator = figures.generatorBusyPercent ?? 0;
+    const server = figures.serverBusyPercent ?? 100;
+    const name = `${scenario} ${target}, run ${run}`;
+    if (generator > BUSY_PERCENT) found.push(`${name}: the generator may have been the bottleneck`);
+    else if (server < BUSY_PERCENT) {
+      found.push(`${name}: the server got or used only ${server.toFixed(0)} % of a core; other work on the machine?`);
+    }
+  }
+  return found;
+}
+
+export function table(runs: readonly Run[], scenarios: readonly string[], targets: readonly string[]): string {
+  const both = targets.length > 1;
+  const header = both ? ['', 'server', 'spread', 'floor', 'spread', 'server/floor'] : ['', targets[0] ?? '', 'spread'];
+  const blocks: string[][][] = [];
+  for (const scenario of scenarios) {
+    const block: string[][] = [[scenario]];
+    for (const [name, text, digits] of FIGURES) {
+      const columns = targets.map((target) => valuesOf(runs, scenario, target, name));
+      if (columns.every((column) => numbers(column).length === 0)) continue;
+      const line = [`  ${text}`, ...columns.flatMap((column) => cells(summary(numbers(column)), digits))];
+      const ratio = both ? summary(ratios(columns[0] ?? [], columns[1] ?? [])) : null;
+      if (ratio !== null) line.push(fixed(ratio.median, 2));
+      block.push(line);
+    }
+    if (block.length > 1) blocks.push(block);
+  }
+  const widths = header.map((_, i) => Math.max(...[header, ...blocks.flat()].map((cells) => (cells[i] ?? '').length)));
+  return [row(header, widths), ...blocks.flat().map((cells) => row(cells, widths))].join('\n');
+}

@@ -1,0 +1,43 @@
+// What the server has used, as the kernel and its own metrics tell it.
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+function ticksPerSecond(): number {
+  try {
+    return Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' })) || 100;
+  } catch {
+    return 100;
+  }
+}
+
+const MS_PER_TICK = 1000 / ticksPerSecond();
+
+/** User and system time of a process with all its threads, ended ones too, in ms. Linux only; steps of a tick (10 ms). */
+export function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+export function residentKiB(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+}
+
+/** Sums of counters over their labels, by name; empty when the server has no metrics. */
+export async function metrics(adminPort: number | null): Promise<Map<string, number>> {
+  const sums = new Map<string, number>();
+  if (adminPort === null) return sums;
+  const answer = await fetch(`http://127.0.0.1:${adminPort}/metrics`);
+  if (!answer.ok) throw new Error(`/metrics answered ${answer.status}`);
+  for (const line of (await answer.text()).split('\n')) {
+    const found = /^([a-zA-Z_:][\w:]*)(?:\{.*\})? ([-+.\deE]+)/.exec(line);
+    if (found !== null) sums.set(found[1]!, (sums.get(found[1]!) ?? 0) + Number(found[2]));
+  }
+  return sums;
+}
+
+/** How much a counter grew; null when the server does not have it. */
+export function growth(name: string, before: Map<string, number>, after: Map<string, number>): number | null {
+  const value = after.get(name);
+  return value === undefined ? null : value - (before.get(name) ?? 0);
+}

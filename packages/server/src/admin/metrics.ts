@@ -1,0 +1,120 @@
+import { closings, refusals } from '@hawser/protocol';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Counters } from '../core/counters.ts';
+
+/** What the metrics read, when they are asked for. */
+export interface Measured {
+  readonly counters: Counters;
+  readonly connections: () => number;
+  readonly sessions: () => number;
+  readonly delivery: () => { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number };
+  readonly store: () => { batches: number; operations: number; damaged: number };
+}
+
+const LOOP_DELAY_RESOLUTION_MS = 10;
+
+/** All metrics in Prometheus' form. Counting is done by plain numbers elsewhere; here they are read. */
+export class Metrics {
+  readonly #registry = new Registry();
+
+  constructor(measured: Measured) {
+    // Process, memory, garbage collection, and the delay of the event loop (nodejs_eventloop_lag_*).
+    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LOOP_DELAY_RESOLUTION_MS });
+    const { counters } = measured;
+
+    this.#gauge('hawser_connections', 'Open connections.', measured.connections);
+    this.#gauge('hawser_sessions', 'Sessions that are logged in.', measured.sessions);
+    this.#counter('hawser_connections_opened_total', 'Connections accepted.', () => counters.connectionsOpened);
+    this.#counter('hawser_registrations_total', 'Users registered by themselves.', () => counters.registrations);
+    this.#labelled('hawser_logins_total', 'Logins answered 100, by role.', 'role', () => ({
+      app: counters.appLogins,
+      device: counters.deviceLogins,
+    }));
+    this.#counter('hawser_takeovers_total', 'Sessions ended by a newer login.', () => counters.takeovers);
+    this.#counter('hawser_frames_received_total', 'Frames received.', () => counters.frames);
+    this.#counter('hawser_bytes_received_total', 'Bytes received from clients.', () => counters.bytesReceived);
+    this.#counter('hawser_bytes_sent_total', 'Bytes written to clients.', () => counters.bytesSent);
+
+    this.#counter('hawser_messages_accepted_total', 'Messages accepted.', () => counters.accepted);
+    this.#counter('hawser_messages_joined_total', 'Resends that joined a message on its way.', () => counters.joined);
+    this.#counter('hawser_messages_pushed_total', 'Pushes, repeated ones included.', () => counters.pushed);
+    this.#counter('hawser_messages_redelivered_total', 'Pushes repeated on a connection.', () => counters.redelivered);
+    this.#counter('hawser_messages_acked_total', 'Messages acked by their receivers.', () => counters.acked);
+    this.#counter('hawser_messages_stored_total', 'Messages written to the store.', () => counters.stored);
+    this.#counter('hawser_messages_removed_total', 'Messages removed from the store.', () => counters.removed);
+    this.#labelled('hawser_messages_expired_total', 'Messages dropped undelivered, by reason.', 'reason', () => ({
+      age: counters.expiredByAge,
+      ttl: counters.expiredByTtl,
+    }));
+    this.#labelled('hawser_refused_total', 'Requests refused, by reason.', 'reason', () => counters.refused, refusals);
+    this.#labelled('hawser_closed_total', 'Connections ended, by reason.', 'reason', () => counters.closed, closings);
+
+    this.#gauge('hawser_mailboxes', 'Receivers with a mailbox in memory.', () => measured.delivery().mailboxes);
+    this.#gauge('hawser_pending_bytes', 'Bytes of messages neither acked nor refused.', () => {
+      return measured.delivery().pendingBytes;
+    });
+    this.#gauge('hawser_remembered_ids', 'Ids kept to recognise resends.', () => measured.delivery().rememberedIds);
+    this.#counter('hawser_store_writes_total', 'Records written to the store.', () => measured.store().operations);
+    this.#counter('hawser_store_batches_total', 'Batches written to the store.', () => measured.store().batches);
+    this.#gauge(
+      'hawser_store_damaged_records',
+      'Records set aside for a wrong checksum.',
+      () => measured.store().damaged,
+    );
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    new Gauge({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+
+  #counter(name: string, help: string, read: () => number): void {
+    new Counter({
+      name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  }
+
+  #labelled(
+    name: string,
+    help: string,
+    label: string,
+    read: () => Readonly<Record<string, number>>,
+    known: object = {},
+  ): void {
+    new Counter({
+      name,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const key of Object.keys(known)) this.inc({ [label]: key }, 0);
+        for (const [key, value] of Object.entries(read())) this.inc({ [label]: key }, value);
+      },
+    });
+  }
+
+  close(): void {
+    this.#registry.clear();
+  }
+}

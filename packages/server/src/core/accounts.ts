@@ -1,0 +1,165 @@
+import { isName, normalPassword, type RefusalName, serverLimits, utf8Length } from '@hawser/protocol';
+import type { Directory } from './directory.ts';
+import { Busy, type DeviceRecord, type NameRecord, type Passwords, type Store, type Time } from './ports.ts';
+
+export type NameKind = NameRecord['kind'];
+
+/** Users, devices, and who has added what. */
+export class Accounts {
+  readonly #store: Store;
+  readonly #passwords: Passwords;
+  readonly #directory: Directory;
+  readonly #time: Time;
+  /** Kinds of known names. A name keeps its kind until an operator removes it. */
+  readonly #kinds = new Map<string, NameKind>();
+  /** Names whose peers are being loaded, and whether they changed meanwhile. */
+  readonly #loading = new Map<string, { changed: boolean; loads: number }>();
+
+  constructor(store: Store, passwords: Passwords, directory: Directory, time: Time) {
+    this.#store = store;
+    this.#passwords = passwords;
+    this.#directory = directory;
+    this.#time = time;
+  }
+
+  // ---- names
+
+  /** What a name is, if that is known without asking the store. */
+  knownKind(name: string): NameKind | undefined {
+    return this.#kinds.get(name);
+  }
+
+  async kind(name: string): Promise<NameKind | undefined> {
+    const kind = (await this.#store.name(name))?.kind;
+    if (kind !== undefined) this.#noteKind(name, kind);
+    return kind;
+  }
+
+  #noteKind(name: string, kind: NameKind): void {
+    if (this.#kinds.has(name)) return;
+    if (this.#kinds.size >= serverLimits.namesCachedMax) {
+      for (const oldest of this.#kinds.keys()) {
+        this.#kinds.delete(oldest);
+        break;
+      }
+    }
+    this.#kinds.set(name, kind);
+  }
+
+  // ---- users
+
+  async register(name: string, password: string): Promise<'ok' | RefusalName> {
+    if (!isName(name)) return 'badName';
+    if (!isPassword(password)) return 'badPassword';
+    // Before the costly hash; the store decides.
+    if ((await this.#store.name(name)) !== undefined) return 'userExists';
+    const hash = await orBusy(this.#passwords.hash(normalPassword(password)));
+    if (hash === 'busy') return 'busy';
+    if ((await this.#store.createUser(name, hash, this.#time.wall())) === 'exists') return 'userExists';
+    this.#noteKind(name, 'user');
+    return 'ok';
+  }
+
+  /** Costs the same for a name that is not a user as for a wrong password. */
+  async verify(name: string, password: string): Promise<'ok' | RefusalName> {
+    const record = await this.#store.name(name);
+    const hash = record?.kind === 'user' ? record.passwordHash : undefined;
+    const candidate = isPassword(password) ? normalPassword(password) : '';
+    const verified = await orBusy(this.#passwords.verify(candidate, hash));
+    if (verified === 'busy') return 'busy';
+    if (!verified || !isPassword(password)) return 'wrongCredentials';
+    this.#noteKind(name, 'user');
+    return 'ok';
+  }
+
+  async setPassword(name: string, password: string): Promise<boolean> {
+    return this.#store.setPassword(name, await this.#passwords.hash(normalPassword(password)));
+  }
+
+  // ---- devices
+
+  async deviceSeen(name: string, says: Pick<DeviceRecord, 'version' | 'abilities'>): Promise<'ok' | RefusalName> {
+    if ((await this.#store.deviceSeen(name, says, this.#time.wall())) === 'is a user') return 'nameIsUser';
+    this.#noteKind(name, 'device');
+    return 'ok';
+  }
+
+  async bind(user: string, device: string): Promise<'ok' | RefusalName> {
+    switch (await this.#store.bind(user, device, this.#time.wall())) {
+      case 'already':
+        return 'deviceAlreadyAdded';
+      case 'is a user':
+        return 'nameIsUser';
+      case 'user full':
+        return 'tooManyDevices';
+      case 'device full':
+        return 'tooManyUsers';
+      default:
+        this.#noteKind(device, 'device');
+        this.#directory.get(user)?.peers.add(device);
+        this.#directory.get(device)?.peers.add(user);
+        this.#peersChanged(user, device);
+        return 'ok';
+    }
+  }
+
+  async unbind(user: string, device: string): Promise<'ok' | RefusalName> {
+    if (!(await this.#store.unbind(user, device))) return 'deviceNotAdded';
+    this.#directory.get(user)?.peers.delete(device);
+    this.#directory.get(device)?.peers.delete(user);
+    this.#peersChanged(user, device);
+    return 'ok';
+  }
+
+  #peersChanged(...names: string[]): void {
+    for (const name of names) {
+      const loading = this.#loading.get(name);
+      if (loading !== undefined) loading.changed = true;
+    }
+  }
+
+  /** Who may exchange messages with this name by a binding: loaded once per session, kept up by `bind` and `unbind`. */
+  async peers(name: string): Promise<Set<string>> {
+    const loading = this.#loading.get(name) ?? { changed: false, loads: 0 };
+    loading.loads++;
+    this.#loading.set(name, loading);
+    try {
+      for (;;) {
+        loading.changed = false;
+        const peers = await this.#store.peers(name);
+        if (!loading.changed) return new Set(peers);
+      }
+    } finally {
+      if (--loading.loads === 0) this.#loading.delete(name);
+    }
+  }
+
+  // ---- for the operator
+
+  /** Forgets a name, its bindings and its inbox. Its session must have ended, and its mailbox be empty. */
+  async remove(name: string, kind: NameKind): Promise<boolean> {
+    if ((await this.#store.name(name))?.kind !== kind) return false;
+    this.#kinds.delete(name);
+    const peers = await this.#store.peers(name);
+    const removed = await this.#store.removeName(name);
+    for (const peer of peers) {
+      this.#directory.get(peer)?.peers.delete(name);
+      this.#peersChanged(peer);
+    }
+    return removed;
+  }
+}
+
+/** What may be hashed as a password. */
+export function isPassword(password: string): boolean {
+  return password !== '' && utf8Length(password) <= serverLimits.passwordBytesMax;
+}
+
+async function orBusy<Result>(work: Promise<Result>): Promise<Result | 'busy'> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof Busy) return 'busy';
+    throw error;
+  }
+}

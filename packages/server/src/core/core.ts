@@ -1,0 +1,158 @@
+import type { Cipher } from '@hawser/protocol';
+import { Accounts, isPassword, type NameKind } from './accounts.ts';
+import { Counters } from './counters.ts';
+import { Delivery } from './delivery.ts';
+import { Directory } from './directory.ts';
+import { Keyring } from './keyring.ts';
+import type { Log, Passwords, Rsa, Store, Time, Wire } from './ports.ts';
+import type { CoreOptions, Services } from './services.ts';
+import { Session } from './session.ts';
+
+export interface CorePorts {
+  readonly time: Time;
+  readonly log: Log;
+  readonly store: Store;
+  readonly passwords: Passwords;
+  readonly rsa: Rsa;
+  readonly createCipher: (key: Uint8Array) => Cipher;
+  /** The store failed for good: the server must not go on. Called once. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** Sessions are checked for their deadlines this often, or often enough for shorter ones. */
+const CHECK_MS = 1000;
+const SENDERS_AGED_EVERY_MS = 30_000;
+
+/** The server without its surroundings: sessions, accounts, delivery. */
+export class Core implements Services {
+  readonly options: CoreOptions;
+  readonly time: Time;
+  readonly log: Log;
+  readonly counters = new Counters();
+  readonly keyring: Keyring;
+  readonly directory = new Directory();
+  readonly accounts: Accounts;
+  readonly delivery: Delivery;
+  readonly createCipher: (key: Uint8Array) => Cipher;
+  readonly #store: Store;
+  readonly #sessions = new Set<Session>();
+  #dirty: Session[] = [];
+  #isStopping = false;
+  #isFatal = false;
+  #sendersAgedAt: number;
+
+  private constructor(ports: CorePorts, options: CoreOptions, keyring: Keyring) {
+    this.options = options;
+    this.time = ports.time;
+    this.log = ports.log;
+    this.keyring = keyring;
+    this.createCipher = ports.createCipher;
+    this.#store = ports.store;
+    this.accounts = new Accounts(ports.store, ports.passwords, this.directory, ports.time);
+    this.delivery = new Delivery({
+      store: ports.store,
+      time: ports.time,
+      log: ports.log,
+      counters: this.counters,
+      options,
+      onFatal: (error) => {
+        if (this.#isFatal) return;
+        this.#isFatal = true;
+        ports.onFatal(error);
+      },
+    });
+    this.#sendersAgedAt = ports.time.now();
+    this.#checkLater();
+  }
+
+  /** Ready when its first RSA key has been made. */
+  static async open(ports: CorePorts, options: CoreOptions): Promise<Core> {
+    return new Core(ports, options, await Keyring.open(ports.rsa, ports.time, ports.log));
+  }
+
+  // ---- connections
+
+  /** A new connection; the session is to be given what it receives. */
+  connect(wire: Wire): Session {
+    const session = new Session(wire, this);
+    this.#sessions.add(session);
+    this.counters.connectionsOpened++;
+    session.greet();
+    return session;
+  }
+
+  left(session: Session): void {
+    this.#sessions.delete(session);
+  }
+
+  flushLater(session: Session): void {
+    if (this.#dirty.push(session) === 1) this.time.endOfTurn(() => this.#flush());
+  }
+
+  #flush(): void {
+    const dirty = this.#dirty;
+    this.#dirty = [];
+    for (const session of dirty) session.flush();
+  }
+
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  // ---- upkeep
+
+  #checkLater(): void {
+    const { loginTimeoutMs, idleTimeoutMs, redeliveryAfterMs } = this.options;
+    this.time.after(Math.min(CHECK_MS, Math.min(loginTimeoutMs, idleTimeoutMs, redeliveryAfterMs) / 4), () => {
+      if (this.#isStopping) return;
+      this.#check();
+      this.#checkLater();
+    });
+  }
+
+  #check(): void {
+    const now = this.time.now();
+    for (const session of this.#sessions) session.check(now);
+    if (now - this.#sendersAgedAt < SENDERS_AGED_EVERY_MS) return;
+    this.#sendersAgedAt = now;
+    this.delivery.ageSenders();
+  }
+
+  // ---- the operator
+
+  async addUser(name: string, password: string): Promise<ReturnType<Accounts['register']>> {
+    return this.accounts.register(name, password);
+  }
+
+  /** False when there is no such user. The user's session goes on. */
+  async setPassword(name: string, password: string): Promise<boolean | 'badPassword'> {
+    return isPassword(password) ? this.accounts.setPassword(name, password) : 'badPassword';
+  }
+
+  /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
+  async removeName(name: string, kind: NameKind): Promise<boolean> {
+    if ((await this.accounts.kind(name)) !== kind) return false;
+    this.directory.get(name)?.close('removed');
+    // What it left unacked is on its way to the store, and must be there before it is deleted.
+    await this.delivery.whenCommitted();
+    return this.accounts.remove(name, kind);
+  }
+
+  // ---- the end
+
+  /**
+   * Takes no more messages, makes durable what was taken, tells the senders, and ends all connections. The store may
+   * be closed when it has resolved.
+   */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await this.delivery.stop();
+    for (const session of [...this.#sessions]) session.close('stopping');
+    // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.
+    await this.delivery.whenCommitted();
+  }
+
+  get store(): Store {
+    return this.#store;
+  }
+}

@@ -1,0 +1,383 @@
+import { type RefusalName, refusals, serverLimits } from '@hawser/protocol';
+import { Committer } from './committer.ts';
+import type { Counters } from './counters.ts';
+import { Mailbox } from './mailbox.ts';
+import { contentHash, Message, stage } from './message.ts';
+import { APPEND, type Log, type Store, StoreAway, type StoredMessage, type Time } from './ports.ts';
+import { Sender } from './sender.ts';
+import type { Session } from './session.ts';
+
+/** What an operator may change of delivery; the defaults are in `serverLimits`. Milliseconds. */
+export interface DeliveryOptions {
+  readonly persistAfterMs: number;
+  readonly redeliveryAfterMs: number;
+  readonly backlogAfterMs: number;
+  readonly inboxAgeMsMax: number;
+}
+
+export interface DeliveryPorts {
+  readonly store: Store;
+  readonly time: Time;
+  readonly log: Log;
+  readonly counters: Counters;
+  readonly options: DeliveryOptions;
+  /** The store failed for good: the server must not go on. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** Messages that fall due within this time of each other are persisted together. */
+const PERSIST_GRAIN_MS = 5;
+
+/** What became of a message that a client sent. */
+export type Accepted = 'pending' | 'acked' | RefusalName;
+
+/**
+ * Takes messages from senders to receivers. The sender is acked when the receiver has acked, or when the message is
+ * synced to disk, whichever comes first, and for no other reason.
+ */
+export class Delivery {
+  readonly store: Store;
+  readonly time: Time;
+  readonly counters: Counters;
+  readonly options: DeliveryOptions;
+  readonly #log: Log;
+  readonly #onFatal: (error: unknown) => void;
+  readonly #committer: Committer;
+  readonly #mailboxes = new Map<string, Mailbox>();
+  readonly #senders = new Map<string, Sender>();
+  #rememberedIds = 0;
+
+  /** Accepted messages in the order in which they are to be persisted; those before `#persistFrom` are dealt with. */
+  #toPersist: Message[] = [];
+  #persistFrom = 0;
+  #persistTimerSet = false;
+
+  #pendingBytes = 0;
+  readonly #waitingForMemory = new Set<Session>();
+  #stopping = false;
+
+  constructor(ports: DeliveryPorts) {
+    this.store = ports.store;
+    this.time = ports.time;
+    this.counters = ports.counters;
+    this.options = ports.options;
+    this.#log = ports.log;
+    this.#onFatal = ports.onFatal;
+    this.#committer = new Committer(ports.store, ports.time, {
+      committed: (message, result) => this.#committed(message, result),
+      cancelled: (message) => message.mailbox.notStored(message),
+      failed: (messages, error) => this.#commitFailed(messages, error),
+    });
+  }
+
+  // ---- sessions
+
+  /** The sender's memory, for a session that logged in under its name. */
+  sender(name: string, session: Session): Sender {
+    let sender = this.#senders.get(name);
+    if (sender === undefined) {
+      sender = new Sender(name);
+      this.#senders.set(name, sender);
+    }
+    sender.session = session;
+    return sender;
+  }
+
+  /** The mailbox of a receiver that is online or has messages on their way to the store; made when there is none. */
+  mailbox(name: string): Mailbox {
+    let mailbox = this.#mailboxes.get(name);
+    if (mailbox === undefined) {
+      mailbox = new Mailbox(name, this);
+      this.#mailboxes.set(name, mailbox);
+    }
+    return mailbox;
+  }
+
+  /** Nothing keeps the mailbox in memory any more. */
+  release(mailbox: Mailbox): void {
+    if (mailbox.isUnused && this.#mailboxes.get(mailbox.name) === mailbox) this.#mailboxes.delete(mailbox.name);
+  }
+
+  // ---- from the sender
+
+  /** Accepts a message that its sender may send. `msg` must stay unchanged. */
+  accept(sender: Sender, msgId: string, isEncrypt: boolean, to: string, msg: Uint8Array, ttl: number): Accepted {
+    const hash = contentHash(to, msg);
+    const pending = sender.pending.get(msgId);
+    if (pending !== undefined) {
+      if (pending.to !== to || pending.hash !== hash) return 'msgIdReused';
+      pending.isEncrypt = isEncrypt;
+      this.counters.joined++;
+      return 'pending';
+    }
+    const remembered = sender.remembered(msgId);
+    if (remembered !== undefined) return remembered === hash ? 'acked' : 'msgIdReused';
+    if (this.#stopping) return 'stopping';
+
+    const message = new Message(
+      this.mailbox(to),
+      sender.name,
+      msgId,
+      msg,
+      hash,
+      this.time.wall(),
+      this.time.ran(),
+      ttl,
+    );
+    this.#expect(message, sender, isEncrypt);
+    const taken = message.mailbox.take(message);
+    if (taken !== message) {
+      this.#forget(message);
+      if (taken === 'conflict') return 'msgIdReused';
+      if (taken === 'already stored') return 'acked';
+      this.#expect(taken, sender, isEncrypt);
+      this.counters.joined++;
+      return 'pending';
+    }
+    this.counters.accepted++;
+    return 'pending';
+  }
+
+  /** The sender waits for the ack of this message. */
+  #expect(message: Message, sender: Sender, isEncrypt: boolean): void {
+    message.sender = sender;
+    message.isEncrypt = isEncrypt;
+    sender.pending.set(message.msgId, message);
+    sender.pendingBytes += message.size;
+    this.#pendingBytes += message.size;
+  }
+
+  /** The sender no longer waits: it was acked, or refused. */
+  #forget(message: Message): Sender | undefined {
+    const sender = message.sender;
+    if (sender === undefined) return undefined;
+    message.sender = undefined;
+    sender.pending.delete(message.msgId);
+    sender.pendingBytes -= message.size;
+    this.#pendingBytes -= message.size;
+    sender.session?.senderHasRoom();
+    if (this.#waitingForMemory.size > 0 && this.hasMemory) this.#endWaitForMemory();
+    return sender;
+  }
+
+  /** Whether more messages may be taken into memory. */
+  get hasMemory(): boolean {
+    return this.#pendingBytes < serverLimits.pendingBytesMax;
+  }
+
+  /** The session stops reading until messages have left memory. */
+  waitForMemory(session: Session): void {
+    this.#waitingForMemory.add(session);
+  }
+
+  #endWaitForMemory(): void {
+    const sessions = [...this.#waitingForMemory];
+    this.#waitingForMemory.clear();
+    for (const session of sessions) session.memoryHasRoom();
+  }
+
+  /** The promise holds: the receiver has the message, or the disk. */
+  #settle(message: Message): void {
+    const sender = this.#forget(message);
+    if (sender === undefined) return;
+    this.#rememberedIds += sender.remember(message.msgId, message.hash, this.time.now());
+    if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
+    sender.session?.ack(message);
+  }
+
+  /** Forgets the settled ids of the sender whose turn it is; each comes to have its turn. */
+  #forgetOldest(): void {
+    for (const sender of this.#senders.values()) {
+      this.#senders.delete(sender.name);
+      this.#senders.set(sender.name, sender);
+      const forgotten = sender.forget(this.time.now());
+      this.#rememberedIds -= forgotten;
+      if (forgotten > 0) return;
+    }
+  }
+
+  #refuse(message: Message, refusal: RefusalName): void {
+    const sender = this.#forget(message);
+    this.counters.refused[refusal]++;
+    sender?.session?.refuseMessage(message.msgId, message.isEncrypt, refusals[refusal]);
+  }
+
+  // ---- from the receiver
+
+  /** The receiver acked a message of its window. */
+  acked(message: Message): void {
+    this.counters.acked++;
+    if (message.stage === stage.stored) this.#remove(message);
+    this.#settle(message);
+  }
+
+  #remove(message: Message): void {
+    this.counters.removed++;
+    this.store.remove(message);
+  }
+
+  // ---- to the store
+
+  /** Commits the message unless it is acked within `persistAfterMs`. */
+  persistLater(message: Message): void {
+    message.persistAt = this.time.now() + this.options.persistAfterMs;
+    this.#toPersist.push(message);
+    if (!this.#persistTimerSet) this.#setPersistTimer(this.options.persistAfterMs);
+  }
+
+  #setPersistTimer(ms: number): void {
+    this.#persistTimerSet = true;
+    this.time.after(ms, () => this.#persistDue());
+  }
+
+  #persistDue(): void {
+    this.#persistTimerSet = false;
+    const now = this.time.now();
+    const queue = this.#toPersist;
+    let at = this.#persistFrom;
+    while (at < queue.length && queue[at]!.persistAt <= now) {
+      const message = queue[at++]!;
+      message.mailbox.persist(message);
+    }
+    if (at === queue.length) {
+      this.#toPersist = [];
+      this.#persistFrom = 0;
+      return;
+    }
+    // Let go of what is dealt with once it is most of the queue.
+    this.#persistFrom = at;
+    if (at > queue.length / 2) {
+      this.#toPersist = queue.slice(at);
+      this.#persistFrom = 0;
+    }
+    this.#setPersistTimer(Math.max(PERSIST_GRAIN_MS, this.#toPersist[this.#persistFrom]!.persistAt - now));
+  }
+
+  commit(message: Message): void {
+    this.#committer.add(message);
+  }
+
+  #committed(message: Message, result: number): void {
+    if (result > 0) {
+      this.counters.stored++;
+      message.mailbox.stored(message, result);
+      if (message.acked) this.#remove(message);
+      else this.#settle(message);
+      return;
+    }
+    message.mailbox.notStored(message);
+    if (message.acked) return;
+    switch (result) {
+      case APPEND.duplicate:
+        this.#settle(message);
+        break;
+      case APPEND.conflict:
+        this.#refuse(message, 'msgIdReused');
+        break;
+      default:
+        this.#refuse(message, 'inboxFull');
+    }
+  }
+
+  #commitFailed(messages: readonly Message[], error: unknown): void {
+    this.storeFailed(error);
+    for (const message of messages) {
+      message.mailbox.notStored(message);
+      if (!message.acked) this.#refuse(message, 'storeAway');
+    }
+  }
+
+  /** A call of the store failed. */
+  storeFailed(error: unknown): void {
+    if (error instanceof StoreAway) this.#log.warn({ err: error }, 'the store is away');
+    else this.#onFatal(error);
+  }
+
+  // ---- from the store
+
+  /** A stored message as it enters a window; `undefined` when it has expired. */
+  fromStore(mailbox: Mailbox, stored: StoredMessage): Message | undefined {
+    const { from, msgId, msg } = stored;
+    const hash = contentHash(stored.to, msg);
+    const message = new Message(mailbox, from, msgId, msg, hash, stored.wall, stored.ran, stored.ttl);
+    message.stage = stage.stored;
+    message.position = stored.position;
+    return this.dropIfExpired(message) ? undefined : message;
+  }
+
+  /** Drops a message whose time has passed: by age, or by the `ttl` that its sender gave it. */
+  dropIfExpired(message: Message): boolean {
+    const waitedByWall = this.time.wall() - message.wall;
+    const waitedByRun = this.time.ran() - message.ran;
+    // Age never too early: the smaller of the two. `ttl` never too late: the larger.
+    const isOld = Math.min(waitedByWall, waitedByRun) >= this.options.inboxAgeMsMax;
+    const isStale = message.ttl > 0 && Math.max(waitedByWall, waitedByRun) >= message.ttl * 1000;
+    if (!isOld && !isStale) return false;
+    if (isOld) {
+      this.counters.expiredByAge++;
+      const { from, to, msgId } = message;
+      this.#log.warn({ from, to, msgId }, 'a message was dropped: its receiver did not come in time');
+    } else this.counters.expiredByTtl++;
+    if (message.stage === stage.stored) this.#remove(message);
+    this.#forget(message);
+    return true;
+  }
+
+  /** Drops messages past their age from inboxes that nobody reads. */
+  async sweepInboxes(): Promise<void> {
+    let after = '';
+    for (;;) {
+      const heads = await this.store.oldest(after, 100);
+      let dropped = 0;
+      for (const head of heads) {
+        const mailbox = this.#mailboxes.get(head.to);
+        // Whoever is online gets its inbox paged, and the check with it.
+        if (mailbox !== undefined && mailbox.phase !== 'away') continue;
+        if (this.fromStore(mailbox ?? new Mailbox(head.to, this), head) === undefined) dropped++;
+      }
+      // Where the oldest was dropped the next may be due as well: the same inboxes again.
+      if (dropped > 0) continue;
+      const last = heads.at(-1);
+      if (last === undefined) return;
+      after = last.to;
+    }
+  }
+
+  /** `redeliveryAfterMs`, doubled with each push of the same message. */
+  redeliveryDelayMs(pushes: number): number {
+    const most = Math.max(serverLimits.redeliveryAfterMsMax, this.options.redeliveryAfterMs);
+    return Math.min(this.options.redeliveryAfterMs * 2 ** Math.max(0, pushes - 1), most);
+  }
+
+  // ---- upkeep
+
+  /** Forgets old ids; called about twice a minute. */
+  ageSenders(): void {
+    const now = this.time.now();
+    for (const sender of this.#senders.values()) {
+      this.#rememberedIds -= sender.age(now);
+      if (sender.isIdle) this.#senders.delete(sender.name);
+    }
+  }
+
+  /** Takes nothing more. Resolves when all that was taken is durable. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    for (const mailbox of this.#mailboxes.values()) mailbox.commitAll();
+    await this.#committer.whenIdle();
+  }
+
+  /** Resolves when nothing is on its way to the store. */
+  whenCommitted(): Promise<void> {
+    return this.#committer.whenIdle();
+  }
+
+  get stats(): { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number } {
+    return {
+      mailboxes: this.#mailboxes.size,
+      senders: this.#senders.size,
+      rememberedIds: this.#rememberedIds,
+      pendingBytes: this.#pendingBytes,
+    };
+  }
+}

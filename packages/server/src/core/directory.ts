@@ -1,0 +1,26 @@
+import type { Session } from './session.ts';
+
+/** Who is online here. One name has one session; a newer one wins. */
+export class Directory {
+  readonly #sessions = new Map<string, Session>();
+
+  /** Makes `session` the one of its name; returns the one that it supersedes. */
+  claim(name: string, session: Session): Session | undefined {
+    const older = this.#sessions.get(name);
+    this.#sessions.set(name, session);
+    return older === session ? undefined : older;
+  }
+
+  /** Gives the name up, unless another session has it by now. */
+  release(name: string, session: Session): void {
+    if (this.#sessions.get(name) === session) this.#sessions.delete(name);
+  }
+
+  get(name: string): Session | undefined {
+    return this.#sessions.get(name);
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+}

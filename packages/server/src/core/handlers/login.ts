@@ -1,0 +1,40 @@
+import { type Envelope, Fault, OK_BODY, type RefusalName, readLogin } from '@hawser/protocol';
+import type { Session } from '../session.ts';
+import { serve } from './serve.ts';
+
+/** cmd 100: an app logs in. */
+export function login(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
+  const body = readLogin(data);
+  if (body instanceof Fault) return refuseLogin(session, request, body);
+  if (!mayCarryCredentials(session, request)) return refuseLogin(session, request, 'clearCredentials');
+  if (session.login !== undefined && session.login.name !== body.username) {
+    session.refuse(request, 'loggedInOtherwise');
+    return undefined;
+  }
+  return verify(body.username, body.password, body.nack);
+
+  async function verify(name: string, password: string, nack: boolean): Promise<void> {
+    const verdict = await session.services.accounts.verify(name, password);
+    if (session.isClosed) return;
+    if (verdict !== 'ok') {
+      refuseLogin(session, request, verdict);
+      return;
+    }
+    // Logged in already, and verified again: nothing else happens.
+    if (session.login === undefined && !(await serve(session, 'app', name, nack))) return;
+    session.services.counters.appLogins++;
+    session.answer(request, OK_BODY);
+    session.login?.mailbox.start();
+  }
+}
+
+export function refuseLogin(session: Session, request: Envelope, why: Fault | RefusalName): undefined {
+  if (why instanceof Fault) session.refuseBody(request, why);
+  else session.refuse(request, why);
+  session.loginFailed();
+}
+
+/** Whether a password may be in this frame: encrypted, or where nobody can read along. */
+export function mayCarryCredentials(session: Session, request: Envelope): boolean {
+  return request.isEncrypt || session.wire.secure || session.services.options.allowPlainLogin;
+}

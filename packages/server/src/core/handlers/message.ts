@@ -1,0 +1,56 @@
+import { type Envelope, Fault, isMsgId, type MessageBody, readMessage, refusals } from '@hawser/protocol';
+import type { Session } from '../session.ts';
+
+/** cmd 200: a message to a user or a device. */
+export function message(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
+  const body = readMessage(data);
+  if (body instanceof Fault) {
+    session.refuseBody(request, body);
+    return undefined;
+  }
+  if (!isMsgId(request.msgId)) {
+    session.refuse(request, 'badMsgId');
+    return undefined;
+  }
+  const allowed = mayWrite(session, body.to);
+  if (typeof allowed === 'boolean') {
+    accept(session, request, body, allowed);
+    return undefined;
+  }
+  // The body is a view of what was received, which does not outlive this turn.
+  const kept = { ...body, msg: body.msg.slice() };
+  return allowed.then((isAllowed) => accept(session, request, kept, isAllowed));
+}
+
+/**
+ * Who may write to whom: an app to a device it has added, a device to users that have added it, user to user, also
+ * to oneself. A promise when the name is not in memory.
+ */
+function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
+  if (session.peers.has(to)) return true;
+  const login = session.login;
+  if (login === undefined || login.role === 'device' || to === '') return false;
+  if (to === login.name) return true;
+  const { accounts } = session.services;
+  const kind = accounts.knownKind(to);
+  if (kind !== undefined) return kind === 'user';
+  return accounts.kind(to).then((found) => found === 'user');
+}
+
+function accept(session: Session, request: Envelope, body: MessageBody, isAllowed: boolean): void {
+  const login = session.login;
+  if (login === undefined || session.isClosed) return;
+  if (!isAllowed) {
+    session.refuse(request, 'notAllowed');
+    return;
+  }
+  // Decrypted data is a buffer of its own; data in the clear is a view of what was received.
+  const msg = request.isEncrypt ? body.msg : body.msg.slice();
+  const { delivery, counters } = session.services;
+  const accepted = delivery.accept(login.sender, request.msgId, request.isEncrypt, body.to, msg, body.ttl);
+  if (accepted === 'acked') session.ack(request);
+  else if (accepted !== 'pending') {
+    counters.refused[accepted]++;
+    session.refuseMessage(request.msgId, request.isEncrypt, refusals[accepted]);
+  } else session.holdIfFull();
+}

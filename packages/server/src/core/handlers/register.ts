@@ -1,0 +1,31 @@
+import { type Envelope, Fault, OK_BODY, readRegister } from '@hawser/protocol';
+import type { Session } from '../session.ts';
+import { mayCarryCredentials } from './login.ts';
+
+/** cmd 102: a person registers. It does not log in. */
+export function register(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
+  if (session.login !== undefined) {
+    session.refuse(request, 'loggedInOtherwise');
+    return undefined;
+  }
+  const body = readRegister(data);
+  if (body instanceof Fault) {
+    session.refuseBody(request, body);
+    return undefined;
+  }
+  if (!mayCarryCredentials(session, request)) {
+    session.refuse(request, 'clearCredentials');
+    return undefined;
+  }
+  return create(body.username, body.password);
+
+  async function create(name: string, password: string): Promise<void> {
+    const verdict = await session.services.accounts.register(name, password);
+    if (verdict !== 'ok') {
+      session.refuse(request, verdict);
+      return;
+    }
+    session.services.counters.registrations++;
+    session.answer(request, OK_BODY);
+  }
+}

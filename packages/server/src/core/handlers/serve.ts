@@ -1,0 +1,23 @@
+import type { Role } from '@hawser/protocol';
+import type { Session } from '../session.ts';
+
+/**
+ * Makes a verified session the one of its name and prepares it for messages: takes over from an older one, then loads
+ * whom it may write to and whether anything is stored for it. False when the session ended meanwhile.
+ */
+export async function serve(session: Session, role: Role, name: string, nack: boolean): Promise<boolean> {
+  const { directory, delivery, accounts, counters } = session.services;
+  const older = directory.claim(name, session);
+  if (older !== undefined) {
+    counters.takeovers++;
+    older.supersede();
+  }
+  const mailbox = delivery.mailbox(name);
+  session.loggedIn({ role, name, mailbox, sender: delivery.sender(name, session), nack });
+  mailbox.attach(session);
+  const [peers, hasBacklog] = await Promise.all([accounts.peers(name), delivery.store.hasBacklog(name)]);
+  if (session.isClosed) return false;
+  session.peers = peers;
+  if (hasBacklog) mailbox.hasBacklog();
+  return true;
+}

@@ -1,0 +1,85 @@
+import type { Mailbox } from './mailbox.ts';
+import type { Sender } from './sender.ts';
+
+/** How far a message is on its way to the disk. */
+export const stage = {
+  /** In memory only. */
+  accepted: 0,
+  /** Waiting for the next commit. */
+  queued: 1,
+  /** Handed to the store. */
+  writing: 2,
+  /** Synced. */
+  stored: 3,
+} as const;
+
+export type Stage = (typeof stage)[keyof typeof stage];
+
+/**
+ * One message in memory: from acceptance until it is both settled (its sender acked) and out of its receiver's
+ * window. Paged from the store it has no sender to ack.
+ */
+export class Message {
+  readonly from: string;
+  readonly to: string;
+  readonly msgId: string;
+  /** The sender's JSON text; let go of once the store has it and it has been pushed. */
+  msg: Uint8Array | undefined;
+  /** Bytes of `msg`, also when it is gone. */
+  readonly size: number;
+  readonly wall: number;
+  readonly ran: number;
+  /** Seconds; 0 when it has none. */
+  readonly ttl: number;
+  /** Of `to` and `msg`: tells a resend from another message under the same id. */
+  readonly hash: number;
+  readonly mailbox: Mailbox;
+
+  /** Whom to ack, until settled. */
+  sender: Sender | undefined;
+  /** How the ack goes. */
+  isEncrypt = false;
+
+  stage: Stage = stage.accepted;
+  /** In the inbox; 0 until stored. */
+  position = 0;
+  /** When it joins a commit unless acked before (`Time.now`). */
+  persistAt = 0;
+
+  /** The receiver has acked it. */
+  acked = false;
+  /** It is in the window of the receiver's present session. */
+  inWindow = false;
+  pushedAt = 0;
+  pushes = 0;
+
+  constructor(
+    mailbox: Mailbox,
+    from: string,
+    msgId: string,
+    msg: Uint8Array,
+    hash: number,
+    wall: number,
+    ran: number,
+    ttl: number,
+  ) {
+    this.mailbox = mailbox;
+    this.from = from;
+    this.to = mailbox.name;
+    this.msgId = msgId;
+    this.msg = msg;
+    this.size = msg.length;
+    this.hash = hash;
+    this.wall = wall;
+    this.ran = ran;
+    this.ttl = ttl;
+  }
+}
+
+/** FNV-1a over receiver and content, 31 bits so that it is stored without an object. */
+export function contentHash(to: string, msg: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < to.length; i++) hash = Math.imul(hash ^ to.charCodeAt(i), 0x01000193);
+  for (let i = 0; i < msg.length; i++) hash = Math.imul(hash ^ msg[i]!, 0x01000193);
+  return hash >>> 1;
+}

@@ -1,0 +1,178 @@
+/**
+ * What the core needs of the world. It reaches time, sockets, cryptography and storage only through these, so that a
+ * test or a simulator can stand in for all of them.
+ */
+
+/** Time in milliseconds. Timers and deadlines use `now`; the wall clock only stamps messages. */
+export interface Time {
+  /** Monotonic. */
+  now(): number;
+  /** Since 1970, may jump. */
+  wall(): number;
+  /** How long this server's store has been in service, over all its runs; never jumps. */
+  ran(): number;
+  after(ms: number, call: () => void): Timer;
+  /** Calls once, when everything that this event-loop turn brought has been handled. */
+  endOfTurn(call: () => void): void;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+/** One client's connection. The core is its only user. */
+export interface Wire {
+  /** The peer's address, without port. */
+  readonly address: string;
+  /** TLS, or from this machine: credentials may come in the clear. */
+  readonly secure: boolean;
+  /** Bytes written and not yet taken by the operating system. */
+  readonly unsentBytes: number;
+  /** When a write last completed (`Time.now`); 0 before the first. */
+  readonly wroteAt: number;
+  /** One system call; the bytes are the wire's from then on. Never throws, does nothing once ended. */
+  write(bytes: Uint8Array): void;
+  /** After this nothing is received until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Flushes, sends FIN, and is forced after `closeTimeoutMs`. What is received from now on is discarded. */
+  end(): void;
+}
+
+/** Structured log, pino's shape. */
+export interface Log {
+  debug(fields: object, text: string): void;
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
+/** argon2id, off the main thread. Every call rejects with `Busy` when the queue is full. */
+export interface Passwords {
+  hash(password: string): Promise<string>;
+  /** Takes as long for `undefined` (no such user) as for a real hash, and is then false. */
+  verify(password: string, hash: string | undefined): Promise<boolean>;
+}
+
+/** RSA, off the main thread. */
+export interface Rsa {
+  generate(): Promise<RsaKey>;
+}
+
+export interface RsaKey {
+  /** X.509 SubjectPublicKeyInfo, DER. */
+  readonly publicDer: Uint8Array;
+  /**
+   * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` when
+   * the queue is full, and with another error for a ciphertext that is no number below the modulus.
+   */
+  decrypt(ciphertext: Uint8Array): Promise<Uint8Array>;
+}
+
+/** A bounded queue is full; the request should be made again later. */
+export class Busy extends Error {}
+
+/** The store cannot be reached for now (a database on the network). Any other failure of a write ends the server. */
+export class StoreAway extends Error {}
+
+export interface UserRecord {
+  readonly kind: 'user';
+  /** PHC string of argon2id. */
+  readonly passwordHash: string;
+  readonly createdAt: number;
+}
+
+export interface DeviceRecord {
+  readonly kind: 'device';
+  /** JSON text, as the device last said it. */
+  readonly version: string | undefined;
+  readonly abilities: string | undefined;
+  readonly createdAt: number;
+  /** When it last authenticated, by the wall clock; 0 when it was added but never came. */
+  readonly lastSeenAt: number;
+}
+
+export type NameRecord = UserRecord | DeviceRecord;
+
+/** A message to be stored. */
+export interface NewMessage {
+  readonly from: string;
+  readonly to: string;
+  readonly msgId: string;
+  /** JSON text. */
+  readonly msg: Uint8Array | undefined;
+  /** Time of acceptance, by the wall clock and by `Time.ran`. */
+  readonly wall: number;
+  readonly ran: number;
+  /** Seconds; 0 when it has none. */
+  readonly ttl: number;
+}
+
+export interface StoredMessage extends NewMessage {
+  readonly msg: Uint8Array;
+  /** Its place in the receiver's inbox: greater than that of every message appended before. */
+  readonly position: number;
+}
+
+/** What `append` says of a message that it did not store. */
+export const APPEND = {
+  /** The inbox has it already (same sender, msgId and content). */
+  duplicate: -1,
+  /** The inbox has the sender's msgId with other content. */
+  conflict: -2,
+  /** The inbox, or the sender's share of it, is full. */
+  full: -3,
+} as const;
+
+export interface Page {
+  readonly messages: readonly StoredMessage[];
+  /** Nothing lay behind the last of them. */
+  readonly end: boolean;
+}
+
+/**
+ * Accounts, devices, bindings, inboxes. What resolves is durable: synced to disk, or the engine's equal of it, unless
+ * a method says otherwise. Calls on one name take effect in the order made.
+ */
+export interface Store {
+  name(name: string): Promise<NameRecord | undefined>;
+  createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'>;
+  setPassword(name: string, passwordHash: string): Promise<boolean>;
+  /** Creates the device, or notes what it says of itself now; writes nothing when nothing changed. */
+  deviceSeen(
+    name: string,
+    says: Pick<DeviceRecord, 'version' | 'abilities'>,
+    wall: number,
+  ): Promise<'ok' | 'is a user'>;
+  /** Creates the device when it is not known. */
+  bind(
+    user: string,
+    device: string,
+    wall: number,
+  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'>;
+  unbind(user: string, device: string): Promise<boolean>;
+  /** The devices of a user, or the users of a device. */
+  peers(name: string): Promise<readonly string[]>;
+  /** Forgets a name with its bindings and its inbox. The caller makes sure that nothing more is stored for it. */
+  removeName(name: string): Promise<boolean>;
+  /** Names of one kind in byte order, behind `after`. */
+  list(kind: 'user' | 'device', after: string, count: number): Promise<readonly (readonly [string, NameRecord])[]>;
+
+  /**
+   * Stores messages, all or none, in order: after a crash a prefix of all appends is there. For each its position, or
+   * one of `APPEND`. One call at a time.
+   */
+  append(messages: readonly NewMessage[]): Promise<readonly number[]>;
+  hasBacklog(receiver: string): Promise<boolean>;
+  /** Messages behind `after` in order, up to `count` of them and about `bytes` (one at least). */
+  page(receiver: string, after: number, count: number, bytes: number): Promise<Page>;
+  /** The messages at these positions that are still there. */
+  read(receiver: string, positions: readonly number[]): Promise<readonly StoredMessage[]>;
+  /**
+   * Deletes a message. Every later read sees it gone; the deletion itself is batched and not synced, so that a crash
+   * may bring it back.
+   */
+  remove(message: Pick<StoredMessage, 'to' | 'from' | 'msgId' | 'position'> & { readonly size: number }): void;
+  /** The first message of each inbox whose receiver comes behind `afterReceiver`, for `count` inboxes. */
+  oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]>;
+}

@@ -1,0 +1,34 @@
+import type { Cipher } from '@hawser/protocol';
+import type { Accounts } from './accounts.ts';
+import type { Counters } from './counters.ts';
+import type { Delivery, DeliveryOptions } from './delivery.ts';
+import type { Directory } from './directory.ts';
+import type { Keyring } from './keyring.ts';
+import type { Log, Time } from './ports.ts';
+import type { Session } from './session.ts';
+
+/** What an operator may change; defaults in `serverLimits`. Milliseconds. */
+export interface CoreOptions extends DeliveryOptions {
+  readonly loginTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  /** Cmd 100 and 102 in the clear are allowed from everywhere, not only over TLS or from this machine. */
+  readonly allowPlainLogin: boolean;
+}
+
+/** What sessions and their handlers work with. */
+export interface Services {
+  readonly options: CoreOptions;
+  readonly time: Time;
+  readonly log: Log;
+  readonly counters: Counters;
+  readonly keyring: Keyring;
+  readonly directory: Directory;
+  readonly accounts: Accounts;
+  readonly delivery: Delivery;
+  /** @param key 16, 24 or 32 bytes */
+  createCipher(key: Uint8Array): Cipher;
+  /** Has `session.flush` called at the end of this turn. */
+  flushLater(session: Session): void;
+  /** The session has ended. */
+  left(session: Session): void;
+}

@@ -1,0 +1,477 @@
+import {
+  answerBody,
+  BLOCK_BYTES,
+  type Cipher,
+  type ClosingName,
+  cmd,
+  decodeEnvelope,
+  type Envelope,
+  type Fault,
+  FrameCutter,
+  FrameWriter,
+  isNeverEncrypted,
+  PushWriter,
+  pushHead,
+  type Refusal,
+  type RefusalName,
+  type Role,
+  refusals,
+  retryBody,
+  serverLimits,
+  wireLimits,
+} from '@hawser/protocol';
+import { commandOf, whyRefused } from './commands.ts';
+import type { ServerKey } from './keyring.ts';
+import type { Mailbox } from './mailbox.ts';
+import type { Wire } from './ports.ts';
+import type { Sender } from './sender.ts';
+import type { Services } from './services.ts';
+
+const EMPTY: Uint8Array = new Uint8Array(0);
+
+/** Why a session does not read on: bits, so that reasons come and go by themselves. */
+const hold = {
+  /** A command that waits: what follows must see its effect. */
+  command: 1,
+  /** Too many of its messages are neither acked nor refused. */
+  sender: 2,
+  /** Too many bytes of messages are in memory in all. */
+  memory: 4,
+  /** It does not read what it is sent. */
+  unsent: 8,
+} as const;
+
+/** Who a session is logged in as. */
+export interface Login {
+  readonly role: Role;
+  readonly name: string;
+  readonly mailbox: Mailbox;
+  readonly sender: Sender;
+  /** The client knows the extensions: it is told of temporary refusals, and when messages were accepted. */
+  readonly nack: boolean;
+}
+
+/** What goes out beside pushes: the ack of a message. */
+interface Ack {
+  readonly msgId: string;
+  readonly isEncrypt: boolean;
+}
+
+/** Buffers of one turn, shared by all sessions: nothing in them outlives a flush. */
+const frames = new FrameWriter();
+const pushes = new PushWriter();
+const SENT_BUFFER_KEPT_BYTES = 256 * 1024;
+
+/**
+ * One connection, from its first byte to its last. Bytes come in by `receive`; what is to go out is collected and
+ * written once per event-loop turn by `flush`.
+ */
+export class Session {
+  readonly wire: Wire;
+  readonly services: Services;
+  readonly #cutter = new FrameCutter();
+  /** Bytes that came while it did not read on. */
+  #later: Uint8Array | undefined;
+  #holds = 0;
+  #inputEnded = false;
+  #isPaused = false;
+
+  /** The key that this connection was sent, until it has answered. */
+  serverKey: ServerKey | undefined;
+  cipher: Cipher | undefined;
+  login: Login | undefined;
+  /** The devices of this user, or the users of this device. */
+  peers: Set<string> = NO_PEERS;
+  #undecryptable = 0;
+  #isClosed = false;
+
+  #receivedAt: number;
+  #loginDeadline: number;
+  #frameBegunAt = 0;
+
+  #answers: Uint8Array[] = [];
+  #acks: Ack[] = [];
+  #isDirty = false;
+  #hasPushes = false;
+
+  constructor(wire: Wire, services: Services) {
+    this.wire = wire;
+    this.services = services;
+    this.#receivedAt = services.time.now();
+    this.#loginDeadline = this.#receivedAt + services.options.loginTimeoutMs;
+  }
+
+  /** Sends the server's key: the first frame of every connection. */
+  greet(): void {
+    const key = this.services.keyring.current;
+    this.serverKey = key;
+    this.#send(cmd.serverKey, '', false, key.publicDer);
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  // ---- what comes in
+
+  /** Bytes from the peer. */
+  receive(chunk: Uint8Array): void {
+    if (this.#isClosed) return;
+    this.#receivedAt = this.services.time.now();
+    this.services.counters.bytesReceived += chunk.length;
+    if (this.#holds !== 0) {
+      this.#later = chunk;
+      this.#pause();
+      return;
+    }
+    this.#cutter.push(chunk);
+    this.#work();
+  }
+
+  /** The peer sends no more; what it sent still takes effect. */
+  receivedEnd(): void {
+    this.#inputEnded = true;
+    this.#work();
+  }
+
+  /** The connection is gone. */
+  gone(): void {
+    if (this.#isClosed) return;
+    this.services.counters.closed.gone++;
+    this.#leave();
+  }
+
+  /** Handles frames until one must be waited for, or there are none. */
+  #work(): void {
+    let cut = 0;
+    while (this.#holds === 0 && !this.#isClosed) {
+      const limit = this.login === undefined ? wireLimits.frameBytesMaxBeforeLogin : wireLimits.frameBytesMax;
+      const body = this.#cutter.next(limit);
+      if (body === undefined) {
+        if (this.#later === undefined) break;
+        this.#cutter.push(this.#later);
+        this.#later = undefined;
+      } else if (body === 'too long') {
+        this.close('frameTooLong');
+        return;
+      } else {
+        cut++;
+        this.#handleSafely(body);
+      }
+    }
+    this.services.counters.frames += cut;
+    if (this.#isClosed) return;
+    if (!this.#cutter.midFrame) this.#frameBegunAt = 0;
+    else if (this.#frameBegunAt === 0 || cut > 0) this.#frameBegunAt = this.#receivedAt;
+    if (this.#holds !== 0) return;
+    if (this.#isPaused) {
+      this.#isPaused = false;
+      this.wire.resume();
+    }
+    this.#closeIfEnded();
+  }
+
+  /** The peer has ended its side: so does the server, once every message of it has been acked or refused. */
+  #closeIfEnded(): void {
+    if (!this.#inputEnded || this.#holds !== 0 || this.#isClosed) return;
+    if (this.login === undefined || this.login.sender.pending.size === 0) this.close('peerEnded');
+  }
+
+  #handleSafely(body: Uint8Array): void {
+    try {
+      this.#handle(body);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.services.log.error({ err: error, name: this.login?.name, address: this.wire.address }, 'a command failed');
+    this.#sendError(refusals.internalError, '');
+    this.close('internalError');
+  }
+
+  #handle(body: Uint8Array): void {
+    const request = decodeEnvelope(body);
+    if (request === undefined) {
+      this.services.counters.refused.notProtobuf++;
+      this.#sendError(refusals.notProtobuf, '');
+      this.close('notProtobuf');
+      return;
+    }
+    const data = this.#plain(request);
+    if (data === undefined) return;
+    const command = commandOf(request.cmd);
+    const refusal = whyRefused(request.cmd, command, this.login?.role);
+    if (refusal !== undefined) {
+      this.refuse(request, refusal);
+      return;
+    }
+    const waiting = command?.handle?.(this, request, data);
+    if (waiting !== undefined) this.#wait(waiting, request);
+  }
+
+  /** The data of a request, decrypted; `undefined` when that failed, and was answered. */
+  #plain(request: Envelope): Uint8Array | undefined {
+    if (!request.isEncrypt || request.data.length === 0) return request.data;
+    const plain = this.cipher?.decrypt(request.data);
+    if (plain !== undefined) return plain;
+    const refusal: RefusalName = this.cipher === undefined ? 'noKey' : 'undecryptable';
+    this.services.counters.refused[refusal]++;
+    this.#sendError(refusals[refusal], request.msgId);
+    if (++this.#undecryptable >= wireLimits.undecryptableFramesMax) this.close('undecryptable');
+    return undefined;
+  }
+
+  /** Holds the frames behind a command until it is done. */
+  #wait(done: Promise<void>, request: Envelope): void {
+    this.#holds |= hold.command;
+    done.then(
+      () => this.#endHold(hold.command),
+      (error: unknown) => {
+        this.#holds &= ~hold.command;
+        if (this.#isClosed) return;
+        this.services.log.error({ err: error, cmd: request.cmd, name: this.login?.name }, 'a command failed');
+        this.refuse(request, 'internalError');
+        this.#work();
+      },
+    );
+  }
+
+  #endHold(reason: number): void {
+    this.#holds &= ~reason;
+    if (this.#holds === 0 && !this.#isClosed) this.#work();
+  }
+
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.wire.pause();
+  }
+
+  // ---- logging in and out
+
+  /** A login was received and failed: the client has the time of a new connection to send another. */
+  loginFailed(): void {
+    this.#loginDeadline = this.services.time.now() + this.services.options.loginTimeoutMs;
+  }
+
+  /** The credentials are good: this session is the one of its name from now on, though not yet served. */
+  loggedIn(login: Login): void {
+    this.login = login;
+    this.peers = new Set();
+  }
+
+  /** A newer session of the same name has taken over. */
+  supersede(): void {
+    this.#send(cmd.conflict, '', false, EMPTY);
+    this.close('takenOver');
+  }
+
+  /** Ends the connection: what was sent is flushed first. */
+  close(reason: ClosingName): void {
+    if (this.#isClosed) return;
+    this.services.counters.closed[reason]++;
+    this.services.log.debug({ reason, name: this.login?.name, address: this.wire.address }, 'closed');
+    this.#leave();
+    this.flush();
+    this.wire.end();
+  }
+
+  /** Leaves mailbox, sender and directory. What comes for this session from here on is ignored. */
+  #leave(): void {
+    this.#isClosed = true;
+    this.#later = undefined;
+    this.services.left(this);
+    const login = this.login;
+    if (login === undefined) return;
+    if (login.sender.session === this) login.sender.session = undefined;
+    this.services.directory.release(login.name, this);
+    login.mailbox.detach(this);
+    this.#hasPushes = false;
+  }
+
+  // ---- deadlines, about once a second
+
+  check(now: number): void {
+    // What it cannot send because the server does not read does not count against it.
+    const isHeldUp = (this.#holds & ~hold.unsent) !== 0;
+    const quietMs = now - Math.max(this.#receivedAt, this.wire.wroteAt);
+    if (this.login === undefined && now >= this.#loginDeadline && !isHeldUp) {
+      this.close('loginTimeout');
+    } else if (quietMs >= this.services.options.idleTimeoutMs && !isHeldUp) {
+      this.close('idleTimeout');
+    } else if (this.#frameBegunAt > 0 && now - this.#frameBegunAt >= serverLimits.frameTimeoutMs && !isHeldUp) {
+      this.close('frameTimeout');
+    } else this.login?.mailbox.redeliver(now);
+  }
+
+  // ---- what goes out
+
+  /** Answers a request: same cmd and msgId, encrypted if it was and that is possible. */
+  answer(request: Envelope, body: Uint8Array): void {
+    this.#answerTo(request.cmd, request.msgId, request.isEncrypt, body);
+  }
+
+  refuse(request: Envelope, name: RefusalName): void {
+    this.services.counters.refused[name]++;
+    const { code, msg } = refusals[name];
+    this.#answerTo(request.cmd, request.msgId, request.isEncrypt, answerBody(code, msg));
+  }
+
+  /** Refuses a body, saying what is wrong with it. */
+  refuseBody(request: Envelope, fault: Fault): void {
+    this.services.counters.refused[fault.name]++;
+    this.#answerTo(request.cmd, request.msgId, request.isEncrypt, answerBody(fault.refusal.code, fault.refusal.msg));
+  }
+
+  /** cmd 3 in answer to a request. */
+  error(request: Envelope, name: RefusalName): void {
+    this.services.counters.refused[name]++;
+    this.#sendError(refusals[name], request.msgId);
+  }
+
+  /**
+   * Refuses a message (cmd 200). A temporary refusal is told only to clients that asked for it: the others take any
+   * answer for an ack, so for them silence is the truth.
+   */
+  refuseMessage(msgId: string, isEncrypt: boolean, refusal: Refusal): void {
+    if (!refusal.retry) this.#answerTo(cmd.message, msgId, isEncrypt, answerBody(refusal.code, refusal.msg));
+    else if (this.login?.nack) this.#answerTo(cmd.message, msgId, isEncrypt, retryBody(refusal));
+    this.#closeIfEnded();
+  }
+
+  /** The ack of a message (cmd 200): same msgId, no data. */
+  ack(message: Ack): void {
+    if (this.#isClosed) return;
+    this.#acks.push(message);
+    this.#mark();
+    this.#closeIfEnded();
+  }
+
+  /** The mailbox has messages to push. */
+  hasPushes(): void {
+    this.#hasPushes = true;
+    this.#mark();
+  }
+
+  #answerTo(number: number, msgId: string, isEncrypt: boolean, body: Uint8Array): void {
+    // An encrypted frame without data is fine before there is a key; an answer with data then goes in the clear.
+    const isPlain = !isEncrypt || isNeverEncrypted(number) || (this.cipher === undefined && body.length > 0);
+    this.#send(number, msgId, !isPlain, isPlain ? body : this.#encrypted(body));
+  }
+
+  #encrypted(body: Uint8Array): Uint8Array {
+    if (body.length === 0 || this.cipher === undefined) return body;
+    const space = new Uint8Array(body.length + BLOCK_BYTES);
+    space.set(body);
+    return this.cipher.encrypt(space, 0, body.length);
+  }
+
+  #sendError(refusal: Refusal, msgId: string): void {
+    this.#send(cmd.internalError, msgId, false, answerBody(refusal.code, refusal.msg));
+  }
+
+  #send(number: number, msgId: string, isEncrypt: boolean, data: Uint8Array): void {
+    if (this.#isClosed) return;
+    frames.clear();
+    frames.frame(number, msgId, isEncrypt, data);
+    this.#answers.push(frames.bytes.slice(0, frames.length));
+    this.#mark();
+  }
+
+  #mark(): void {
+    if (this.#isDirty) return;
+    this.#isDirty = true;
+    this.services.flushLater(this);
+  }
+
+  /** Writes what this turn brought: answers, then acks, then pushes, in one system call. */
+  flush(): void {
+    if (!this.#isDirty) return;
+    this.#isDirty = false;
+    frames.clear();
+    for (const answer of this.#answers) frames.raw(answer);
+    for (const ack of this.#acks) frames.frame(cmd.message, ack.msgId, ack.isEncrypt, EMPTY);
+    if (this.#answers.length > 0) this.#answers = [];
+    if (this.#acks.length > 0) this.#acks = [];
+    if (this.#hasPushes) this.#writePushes();
+    if (frames.length === 0) return;
+    this.services.counters.bytesSent += frames.length;
+    this.wire.write(frames.bytes.subarray(0, frames.length));
+    frames.shrink(SENT_BUFFER_KEPT_BYTES);
+    if (this.wire.unsentBytes > serverLimits.unsentBytesPauseReading && !this.#isClosed) {
+      this.#holds |= hold.unsent;
+      this.#pause();
+    }
+  }
+
+  /** The messages for this receiver, as many to a frame as the protocol allows. */
+  #writePushes(): void {
+    this.#hasPushes = false;
+    const login = this.login;
+    if (login === undefined || this.#isClosed) return;
+    const now = this.services.time.now();
+    let from = '';
+    let head = '';
+    pushes.begin();
+    for (const message of login.mailbox.takeOutbox()) {
+      if (!message.inWindow || message.msg === undefined) continue;
+      if (pushes.length > 0 && pushes.length + message.size > wireLimits.pushBatchBytesMax) this.#endPush();
+      if (message.from !== from) {
+        from = message.from;
+        head = pushHead(from, login.name);
+      }
+      pushes.add(head, message.msg, message.msgId, login.nack ? message.wall : 0);
+      this.services.counters.pushed++;
+      login.mailbox.pushed(message, now);
+    }
+    if (pushes.length > 0) this.#endPush();
+  }
+
+  #endPush(): void {
+    pushes.end();
+    if (this.cipher === undefined) frames.frame(cmd.push, '', false, pushes.bytes.subarray(0, pushes.length));
+    else frames.frame(cmd.push, '', true, this.cipher.encrypt(pushes.bytes, 0, pushes.length));
+    pushes.begin();
+  }
+
+  // ---- flow control
+
+  /** It has not taken enough of what was sent: no push is added. */
+  get isCongested(): boolean {
+    return this.wire.unsentBytes > serverLimits.unsentPushBytesMax;
+  }
+
+  /** The peer has taken all that was written. */
+  drained(): void {
+    if (this.#isClosed) return;
+    if ((this.#holds & hold.unsent) !== 0) this.#endHold(hold.unsent);
+    this.login?.mailbox.drained();
+  }
+
+  /** Stops reading when its sender has too much on its way, or memory is short. */
+  holdIfFull(): void {
+    if (this.login?.sender.isFull) this.#holds |= hold.sender;
+    if (!this.services.delivery.hasMemory) {
+      this.#holds |= hold.memory;
+      this.services.delivery.waitForMemory(this);
+    }
+  }
+
+  senderHasRoom(): void {
+    if ((this.#holds & hold.sender) !== 0 && this.login?.sender.hasRoom) this.#endHoldLater(hold.sender);
+  }
+
+  memoryHasRoom(): void {
+    this.#endHoldLater(hold.memory);
+  }
+
+  /** For reasons that end in the midst of other work: reading goes on when that is done. */
+  #endHoldLater(reason: number): void {
+    this.#holds &= ~reason;
+    if (this.#holds === 0) this.services.time.endOfTurn(() => this.#endHold(0));
+  }
+}
+
+const NO_PEERS: Set<string> = new Set();

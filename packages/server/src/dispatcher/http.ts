@@ -1,0 +1,70 @@
+import { createServer, type Server } from 'node:http';
+import { code, serverLimits, utf8Length, wireLimits } from '@hawser/protocol';
+
+/** What clients are told. */
+export interface Advertised {
+  readonly ip: string;
+  readonly port: number;
+}
+
+/** The server that the client with this id should use; `undefined` when none is available. */
+export type Choose = (id: string) => Advertised | undefined;
+
+/**
+ * The dispatcher's answer to a request for `url` (PROTOCOL, "Finding a server"). It depends on nothing else of the
+ * request: no header can change where clients are sent.
+ */
+export function dispatch(url: string, choose: Choose): string {
+  const ids = queryOf(url).getAll('id');
+  const id = ids[0];
+  if (ids.length !== 1 || id === undefined || id === '') return exception('one id is needed: /?id=<client id>');
+  if (utf8Length(id) > wireLimits.nameBytesMax)
+    return exception(`the id is longer than ${wireLimits.nameBytesMax} bytes`);
+  const chosen = choose(id);
+  if (chosen === undefined) return JSON.stringify({ code: code.noServer, msg: 'no server is available' });
+  return JSON.stringify({ code: code.ok, msg: 'ok', ip: chosen.ip, port: chosen.port });
+}
+
+function exception(msg: string): string {
+  return JSON.stringify({ code: code.exception, msg });
+}
+
+function queryOf(url: string): URLSearchParams {
+  const at = url.indexOf('?');
+  return new URLSearchParams(at < 0 ? '' : url.slice(at + 1).split('#', 1)[0]);
+}
+
+/**
+ * The dispatcher's HTTP server, not listening yet. Every answer has status 200: existing clients give up on others.
+ */
+export function createDispatcher(choose: Choose): Server {
+  const server = createServer(
+    {
+      maxHeaderSize: serverLimits.httpHeaderBytesMax,
+      requestTimeout: serverLimits.httpRequestTimeoutMs,
+      headersTimeout: serverLimits.httpRequestTimeoutMs,
+      keepAliveTimeout: serverLimits.httpRequestTimeoutMs,
+    },
+    (request, response) => {
+      const body = dispatch(request.url ?? '', choose);
+      // A body that nobody asked for is not waited for.
+      if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
+      response.writeHead(200, {
+        'Content-Type': 'application/json',
+        'Content-Length': Buffer.byteLength(body),
+        'Cache-Control': 'no-store',
+      });
+      response.end(body);
+    },
+  );
+  server.maxConnections = serverLimits.httpConnectionsMax;
+  server.on('clientError', (_error, socket) => {
+    if (!socket.writable) return;
+    const body = exception('not a valid HTTP request');
+    socket.end(
+      `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+        `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
+    );
+  });
+  return server;
+}

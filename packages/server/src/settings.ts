@@ -1,0 +1,199 @@
+/**
+ * The settings of a server: one table of what can be set, how it is read, what it is when unset. Each is an option of
+ * `hawser serve` and an environment variable.
+ */
+
+import { isIP } from 'node:net';
+import { serverLimits } from '@hawser/protocol';
+
+/** A setting has an impossible value; the message says which and why, for the operator. */
+export class SettingError extends Error {}
+
+export interface Setting<Value> {
+  /** What the value is called in the help text; `undefined` for a switch. */
+  readonly placeholder: string | undefined;
+  readonly help: string;
+  /** As it would be written; `undefined` when there is none. */
+  readonly fallback: string | undefined;
+  /** Throws an `Error` that says what a value must be. */
+  parse(text: string): Value;
+}
+
+function setting<Value>(
+  placeholder: string,
+  fallback: string,
+  help: string,
+  parse: (text: string) => Value,
+): Setting<Value> {
+  return { placeholder, fallback, help, parse };
+}
+
+function flag(help: string): Setting<boolean> {
+  return { placeholder: undefined, fallback: 'false', help, parse: readFlag };
+}
+
+const second = 1000;
+const day = 24 * 60 * 60 * second;
+
+export const settings = {
+  host: setting('ADDRESS', '127.0.0.1', 'listen for clients here (0.0.0.0 or :: is everywhere)', readHost),
+  port: setting('PORT', '8888', 'TCP port for clients; 0 takes a free one', readPort),
+  httpPort: setting('PORT', '9999', 'HTTP port of the dispatcher', readPort),
+  adminHost: setting(
+    'ADDRESS',
+    '127.0.0.1',
+    "listen for operators here; nobody's password protects this port",
+    readHost,
+  ),
+  adminPort: setting('PORT', '9998', 'HTTP port for operators: health and metrics', readPort),
+  advertise: {
+    placeholder: 'HOST[:PORT]',
+    fallback: undefined,
+    help: 'what the dispatcher tells clients; needed when the host is not loopback',
+    parse: readAdvertise,
+  } satisfies Setting<Advertise>,
+  data: setting('FOLDER', './hawser-data', 'where everything is stored', readText),
+  logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
+  maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
+  allowPlainLogin: flag('let users log in without encryption from other machines'),
+  loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
+  idleTimeout: setting('SECONDS', '150', 'close a connection that sends nothing for so long', readMs(second, 86_400)),
+  persistAfter: setting('MS', '25', 'store a message that is not acked by then', readMs(1, 60_000)),
+  redeliveryAfter: setting('SECONDS', '60', 'push again what is not acked by then', readMs(second, 3600)),
+  backlogAfter: setting('SECONDS', '1', 'push a backlog that is not asked for by then', readMs(second, 3600)),
+  inboxMessages: setting('COUNT', String(serverLimits.inboxMessagesMax), 'messages an inbox may hold', readCount),
+  inboxBytes: setting('BYTES', String(serverLimits.inboxBytesMax), 'bytes an inbox may hold', readCount),
+  inboxAge: setting('DAYS', '30', 'drop messages that nobody fetched for so long', readMs(day, 3650)),
+} as const;
+
+export type SettingName = keyof typeof settings;
+
+export type Settings = {
+  readonly [Name in SettingName]: (typeof settings)[Name] extends { fallback: undefined }
+    ? ReturnType<(typeof settings)[Name]['parse']> | undefined
+    : ReturnType<(typeof settings)[Name]['parse']>;
+};
+
+export interface Advertise {
+  readonly host: string;
+  readonly port: number | undefined;
+}
+
+/** `httpPort` is `--http-port`. */
+export function optionOf(name: SettingName): string {
+  return `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
+}
+
+/** `httpPort` is `HAWSER_HTTP_PORT`. */
+export function variableOf(name: SettingName): string {
+  return `HAWSER_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
+}
+
+/**
+ * Reads settings from options, then the environment, then their defaults. Throws `SettingError` for an impossible
+ * value, and for a HAWSER_ variable that there is not.
+ */
+export function readSettings(
+  options: Readonly<Partial<Record<SettingName, string>>>,
+  environment: Readonly<Record<string, string | undefined>>,
+): Settings {
+  const names = Object.keys(settings) as SettingName[];
+  const variables = new Set(names.map(variableOf));
+  for (const variable of Object.keys(environment)) {
+    if (variable.startsWith('HAWSER_') && !variables.has(variable)) {
+      throw new SettingError(`${variable} is not a setting; those there are: ${[...variables].join(', ')}`);
+    }
+  }
+  const values = Object.fromEntries(names.map((name) => [name, readSetting(name, options, environment)]));
+  return checkTogether(values as unknown as Settings);
+}
+
+function readSetting(
+  name: SettingName,
+  options: Readonly<Partial<Record<SettingName, string>>>,
+  environment: Readonly<Record<string, string | undefined>>,
+): unknown {
+  const option = options[name];
+  const variable = environment[variableOf(name)];
+  const text = option ?? variable ?? settings[name].fallback;
+  if (text === undefined) return undefined;
+  try {
+    return settings[name].parse(text);
+  } catch (error) {
+    const source = option === undefined ? variableOf(name) : optionOf(name);
+    throw new SettingError(`${source} ${(error as Error).message}, not ${JSON.stringify(text)}`);
+  }
+}
+
+/** Whether only this machine can reach a server that listens on `host`. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+function checkTogether(values: Settings): Settings {
+  if (!isLoopbackHost(values.host) && values.advertise === undefined) {
+    throw new SettingError(
+      `--host ${values.host} is reachable from other machines: say with --advertise HOST[:PORT] what clients are to be told`,
+    );
+  }
+  return values;
+}
+
+function readFlag(text: string): boolean {
+  if (text === 'true' || text === '1') return true;
+  if (text === 'false' || text === '0') return false;
+  throw new Error('must be true or false');
+}
+
+function readText(text: string): string {
+  if (text === '') throw new Error('must not be empty');
+  return text;
+}
+
+function readHost(text: string): string {
+  if (isIP(text) !== 0 || text === 'localhost') return text;
+  throw new Error('must be an IP address of this machine, or localhost');
+}
+
+function readPort(text: string): number {
+  const port = Number(text);
+  if (/^\d{1,5}$/.test(text) && port <= 65_535) return port;
+  throw new Error('must be a port from 0 to 65535');
+}
+
+function readCount(text: string): number {
+  const count = Number(text);
+  if (/^\d{1,15}$/.test(text) && count >= 1) return count;
+  throw new Error('must be a whole number of at least 1');
+}
+
+function readMs(unitMs: number, unitsMax: number): (text: string) => number {
+  return (text) => {
+    const units = Number(text);
+    if (/^\d{1,9}(\.\d{1,6})?$/.test(text) && units > 0 && units <= unitsMax) return units * unitMs;
+    throw new Error(`must be a number above 0 and at most ${unitsMax}`);
+  };
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+function readLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((each) => each === text);
+  if (level === undefined) throw new Error(`must be one of ${LOG_LEVELS.join(', ')}`);
+  return level;
+}
+
+/** A host name or address, IPv6 in brackets when a port follows. */
+function readAdvertise(text: string): Advertise {
+  const bad = new Error('must be HOST, HOST:PORT or [IPV6]:PORT');
+  if (isIP(text) === 6) return { host: text, port: undefined };
+  const parts = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text);
+  if (parts === null) throw bad;
+  const [, ipv6, name, port] = parts;
+  if (ipv6 !== undefined && isIP(ipv6) !== 6) throw bad;
+  if (name !== undefined && isIP(name) === 0 && !/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(name)) throw bad;
+  const number = port === undefined ? undefined : Number(port);
+  if (number !== undefined && (number < 1 || number > 65_535)) throw bad;
+  return { host: ipv6 ?? name ?? '', port: number };
+}

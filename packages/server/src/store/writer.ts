@@ -1,0 +1,108 @@
+import type { ClassicLevel } from 'classic-level';
+
+export type LevelDb = ClassicLevel<Uint8Array, Uint8Array>;
+
+export type Operation =
+  | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly type: 'del'; readonly key: Uint8Array };
+
+/** Unsynced operations wait this long for a synced one to take them along. */
+const LAZY_MS = 20;
+/** Unsynced operations that wait, at most; then they are written at once. */
+const LAZY_MAX = 2_000;
+
+interface Group {
+  readonly operations: Operation[];
+  /** Called when the group is written, in the order of the calls that formed it. */
+  readonly done: ((error: unknown) => void)[];
+  isSynced: boolean;
+}
+
+/**
+ * Writes to LevelDB in groups: one batch at a time, holding all that came while the last one was synced, in order.
+ * Each group is atomic.
+ */
+export class Writer {
+  readonly #db: LevelDb;
+  readonly #onError: (error: unknown) => void;
+  #next: Group = newGroup();
+  #isWriting = false;
+  #lazyTimer: NodeJS.Timeout | undefined;
+  #idle: (() => void)[] = [];
+  /** Batches and operations written since start. */
+  batches = 0;
+  operations = 0;
+
+  /** @param onError is told of failures of unsynced operations, which nobody waits for */
+  constructor(db: LevelDb, onError: (error: unknown) => void) {
+    this.#db = db;
+    this.#onError = onError;
+  }
+
+  /** Resolves when the operations are synced to disk. */
+  write(operations: readonly Operation[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#add(operations, true, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+      this.#start();
+    });
+  }
+
+  /** Writes soon, without sync; `done` is called when that happened. */
+  writeLazily(operations: readonly Operation[], done?: () => void): void {
+    this.#add(operations, false, (error) => {
+      if (error === undefined) done?.();
+      else this.#onError(error);
+    });
+    if (this.#next.operations.length >= LAZY_MAX) this.#start();
+    else this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+  }
+
+  #add(operations: readonly Operation[], isSynced: boolean, done: (error: unknown) => void): void {
+    const group = this.#next;
+    for (const operation of operations) group.operations.push(operation);
+    group.done.push(done);
+    group.isSynced ||= isSynced;
+  }
+
+  #start(): void {
+    if (this.#isWriting) return;
+    clearTimeout(this.#lazyTimer);
+    this.#lazyTimer = undefined;
+    const group = this.#next;
+    if (group.done.length === 0) {
+      for (const resolve of this.#idle.splice(0)) resolve();
+      return;
+    }
+    this.#next = newGroup();
+    this.#isWriting = true;
+    this.batches++;
+    this.operations += group.operations.length;
+    this.#db.batch(group.operations, { sync: group.isSynced }).then(
+      () => this.#finish(group, undefined),
+      (error: unknown) => this.#finish(group, error),
+    );
+  }
+
+  #finish(group: Group, error: unknown): void {
+    this.#isWriting = false;
+    for (const done of group.done) done(error);
+    // Lazy operations alone may wait on; anything else goes at once.
+    if (this.#next.isSynced || this.#idle.length > 0 || this.#next.operations.length >= LAZY_MAX) this.#start();
+    else if (this.#next.done.length > 0) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+  }
+
+  /** Resolves when everything is written. */
+  flush(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+      this.#start();
+    });
+  }
+}
+
+function newGroup(): Group {
+  return { operations: [], done: [], isSynced: false };
+}
