@@ -184,7 +184,7 @@ function readTtl(fields: Fields): number | Fault {
   const text = fields.optional(2);
   if (text === undefined) return 0;
   const seconds = Number(text);
-  const valid = text[0] !== '"' && Number.isInteger(seconds) && seconds >= 1 && seconds <= wireLimits.ttlSecondsMax;
+  const valid = Number.isInteger(seconds) && seconds >= 1 && seconds <= wireLimits.ttlSecondsMax;
   return valid ? seconds : fields.fault(2, `must be a whole number from 1 to ${wireLimits.ttlSecondsMax}`);
 }
 

@@ -122,6 +122,8 @@ const WRONG_PADDING = [
   [15, ...new Array<number>(15).fill(16)],
   [...new Array<number>(8).fill(16), 15, ...new Array<number>(7).fill(16)],
 ].map((end) => Uint8Array.from([...new Array<number>(16 - end.length).fill(0x61), ...end]));
+// Consistent, but longer than a block.
+for (const count of [17, 32]) WRONG_PADDING.push(new Uint8Array(48).fill(count));
 
 test('a frame that does not decrypt gives nothing, and the next one still decrypts', () => {
   const plain = Uint8Array.from({ length: 40 }, (_, i) => i);

@@ -25,15 +25,53 @@ export class NodeCipher implements Cipher {
   }
 
   decrypt(data: Uint8Array): Uint8Array | undefined {
-    // Anything but whole blocks would stay in the object and spoil the next frame.
-    if (data.length === 0 || data.length % BLOCK_BYTES !== 0) return undefined;
+    if (!isWhole(data)) return undefined;
+    const padded = this.#decrypted(data);
+    return unpadded(padded, 0, padded.length);
+  }
+
+  decryptAll(pieces: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    let bytes = 0;
+    for (const piece of pieces) if (isWhole(piece)) bytes += piece.length;
+    // The cipher takes them for one: ECB carries nothing from block to block.
+    const padded = bytes > 0 ? this.#decrypted(joinWhole(pieces, bytes)) : room;
+    let at = 0;
+    return pieces.map((piece) => {
+      if (!isWhole(piece)) return undefined;
+      at += piece.length;
+      return unpadded(padded, at - piece.length, at);
+    });
+  }
+
+  #decrypted(data: Uint8Array): Uint8Array {
     this.#decryptor ??= createDecipheriv(this.#algorithm(), this.#key, null).setAutoPadding(false);
-    const padded = this.#decryptor.update(data);
-    const length = unpaddedLength(padded);
-    return length < 0 ? undefined : padded.subarray(0, length);
+    return this.#decryptor.update(data);
   }
 
   #algorithm(): string {
     return `aes-${this.#key.length * 8}-ecb`;
   }
+}
+
+/** Anything but whole blocks would stay in the cipher and spoil what comes next. */
+function isWhole(data: Uint8Array): boolean {
+  return data.length > 0 && data.length % BLOCK_BYTES === 0;
+}
+
+let room = new Uint8Array(32 * 1024);
+
+function joinWhole(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
+  if (bytes > room.length) room = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    if (!isWhole(piece)) continue;
+    room.set(piece, at);
+    at += piece.length;
+  }
+  return room.subarray(0, at);
+}
+
+function unpadded(padded: Uint8Array, from: number, to: number): Uint8Array | undefined {
+  const length = unpaddedLength(padded, from, to);
+  return length < 0 ? undefined : padded.subarray(from, from + length);
 }

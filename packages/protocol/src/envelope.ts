@@ -15,8 +15,8 @@ export interface Envelope {
   readonly cmd: number;
   readonly msgId: string;
   readonly isEncrypt: boolean;
-  /** A view into the body that was decoded. */
-  readonly data: Uint8Array;
+  /** A view into the body that was decoded; what it says takes its place when it is decrypted. */
+  data: Uint8Array;
 }
 
 const EMPTY: Uint8Array = new Uint8Array(0);

@@ -603,11 +603,16 @@ test('an object with many keys inside one with many keys confuses neither', () =
   assert.equal(accepts(`{${numbered(0, 10)},"in":{${numbered(0, 30)},"k29":1},${numbered(10, 30)}}`), false);
 });
 
-test('more open keys than the scanner first has room for are still all compared', () => {
-  const level = (depth: number) => `{${numbered(0, 15)},"k15":`.repeat(depth);
-  assert.equal(accepts(`${level(400)}1${'}'.repeat(400)}`), true);
-  assert.equal(accepts(`${level(400)}1${'}'.repeat(399)},"k0":1}`), false);
-  assert.equal(accepts(`${level(399)}{"a":1,"a":1}${'}'.repeat(399)}`), false);
+test('more open keys than the scanner has room for are still all compared', () => {
+  // The room grows once for good, so each depth must need more than any before, and the key that is there twice must
+  // be among those that move.
+  for (const depth of [60, 120, 250, 500]) {
+    const open = `{${numbered(0, 15)},"k15":`.repeat(depth);
+    assert.equal(accepts(`${open}1${'}'.repeat(depth - 1)},"k0":1}`), false);
+    assert.equal(accepts(`${open}1${'}'.repeat(depth - 1)},"k16":1}`), true);
+    assert.equal(accepts(`${open}{"a":1,"a":1}${'}'.repeat(depth)}`), false);
+    assert.equal(accepts(`${open}{"a":1,"b":1}${'}'.repeat(depth)}`), true);
+  }
 });
 
 test('50,000 keys are accepted when all differ, refused when the last is there already', () => {

@@ -4,6 +4,11 @@ import { Busy, type DeviceRecord, type NameRecord, type Passwords, type Store, t
 
 export type NameKind = NameRecord['kind'];
 
+/** Whether something changed since the watch began. */
+export interface Watch {
+  hasChanged: boolean;
+}
+
 /** Users, devices, and who has added what. */
 export class Accounts {
   readonly #store: Store;
@@ -12,8 +17,8 @@ export class Accounts {
   readonly #time: Time;
   /** Kinds of known names. A name keeps its kind until an operator removes it. */
   readonly #kinds = new Map<string, NameKind>();
-  /** Names whose peers are being loaded, and whether they changed meanwhile. */
-  readonly #loading = new Map<string, { changed: boolean; loads: number }>();
+  /** Names whose peers somebody watches, being about to rely on what was read of them. */
+  readonly #watched = new Map<string, Set<Watch>>();
 
   constructor(store: Store, passwords: Passwords, directory: Directory, time: Time) {
     this.#store = store;
@@ -78,10 +83,14 @@ export class Accounts {
 
   // ---- devices
 
-  async deviceSeen(name: string, says: Pick<DeviceRecord, 'version' | 'abilities'>): Promise<'ok' | RefusalName> {
-    if ((await this.#store.deviceSeen(name, says, this.#time.wall())) === 'is a user') return 'nameIsUser';
+  async deviceSeen(
+    name: string,
+    says: Pick<DeviceRecord, 'version' | 'abilities'>,
+  ): Promise<'new' | 'known' | 'nameIsUser'> {
+    const seen = await this.#store.deviceSeen(name, says, this.#time.wall());
+    if (seen === 'is a user') return 'nameIsUser';
     this.#noteKind(name, 'device');
-    return 'ok';
+    return seen;
   }
 
   async bind(user: string, device: string): Promise<'ok' | RefusalName> {
@@ -112,26 +121,32 @@ export class Accounts {
   }
 
   #peersChanged(...names: string[]): void {
-    for (const name of names) {
-      const loading = this.#loading.get(name);
-      if (loading !== undefined) loading.changed = true;
+    for (const name of names) for (const watch of this.#watched.get(name) ?? []) watch.hasChanged = true;
+  }
+
+  /** Watches whether a name's peers change while `work` goes on. */
+  async watch<Result>(name: string, work: (watch: Watch) => Promise<Result>): Promise<Result> {
+    const watch = { hasChanged: false };
+    const watches = this.#watched.get(name) ?? new Set();
+    watches.add(watch);
+    this.#watched.set(name, watches);
+    try {
+      return await work(watch);
+    } finally {
+      watches.delete(watch);
+      if (watches.size === 0) this.#watched.delete(name);
     }
   }
 
   /** Who may exchange messages with this name by a binding: loaded once per session, kept up by `bind` and `unbind`. */
-  async peers(name: string): Promise<Set<string>> {
-    const loading = this.#loading.get(name) ?? { changed: false, loads: 0 };
-    loading.loads++;
-    this.#loading.set(name, loading);
-    try {
+  peers(name: string, kind: NameKind): Promise<Set<string>> {
+    return this.watch(name, async (watch) => {
       for (;;) {
-        loading.changed = false;
-        const peers = await this.#store.peers(name);
-        if (!loading.changed) return new Set(peers);
+        watch.hasChanged = false;
+        const peers = await this.#store.peers(name, kind);
+        if (!watch.hasChanged) return new Set(peers);
       }
-    } finally {
-      if (--loading.loads === 0) this.#loading.delete(name);
-    }
+    });
   }
 
   // ---- for the operator
@@ -140,7 +155,7 @@ export class Accounts {
   async remove(name: string, kind: NameKind): Promise<boolean> {
     if ((await this.#store.name(name))?.kind !== kind) return false;
     this.#kinds.delete(name);
-    const peers = await this.#store.peers(name);
+    const peers = await this.#store.peers(name, kind);
     const removed = await this.#store.removeName(name);
     for (const peer of peers) {
       this.#directory.get(peer)?.peers.delete(name);

@@ -12,10 +12,10 @@ import { register } from './handlers/register.ts';
 import type { Session } from './session.ts';
 
 /**
- * Handles one request; `data` is decrypted. A promise holds the frames behind it on this connection until it settles;
+ * Handles one request, its data decrypted. A promise holds the frames behind it on this connection until it settles;
  * a rejection is answered code 200.
  */
-export type Handler = (session: Session, request: Envelope, data: Uint8Array) => Promise<void> | undefined;
+export type Handler = (session: Session, request: Envelope) => Promise<void> | undefined;
 
 export interface Command {
   readonly name: string;

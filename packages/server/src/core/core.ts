@@ -4,7 +4,7 @@ import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
 import { Keyring } from './keyring.ts';
-import type { Log, Passwords, Rsa, Store, Time, Wire } from './ports.ts';
+import type { Log, Passwords, Rsa, Store, Time, Timer, Wire } from './ports.ts';
 import type { CoreOptions, Services } from './services.ts';
 import { Session } from './session.ts';
 
@@ -37,6 +37,7 @@ export class Core implements Services {
   readonly #store: Store;
   readonly #sessions = new Set<Session>();
   #dirty: Session[] = [];
+  #checking: Timer | undefined;
   #isStopping = false;
   #isFatal = false;
   #sendersAgedAt: number;
@@ -103,7 +104,8 @@ export class Core implements Services {
 
   #checkLater(): void {
     const { loginTimeoutMs, idleTimeoutMs, redeliveryAfterMs } = this.options;
-    this.time.after(Math.min(CHECK_MS, Math.min(loginTimeoutMs, idleTimeoutMs, redeliveryAfterMs) / 4), () => {
+    const inMs = Math.min(CHECK_MS, Math.min(loginTimeoutMs, idleTimeoutMs, redeliveryAfterMs) / 4);
+    this.#checking = this.time.after(inMs, () => {
       if (this.#isStopping) return;
       this.#check();
       this.#checkLater();
@@ -146,6 +148,7 @@ export class Core implements Services {
    */
   async stop(): Promise<void> {
     this.#isStopping = true;
+    this.#checking?.cancel();
     await this.delivery.stop();
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.

@@ -103,15 +103,14 @@ export class Delivery {
   /** Accepts a message that its sender may send. `msg` must stay unchanged. */
   accept(sender: Sender, msgId: string, isEncrypt: boolean, to: string, msg: Uint8Array, ttl: number): Accepted {
     const hash = contentHash(to, msg);
-    const pending = sender.pending.get(msgId);
-    if (pending !== undefined) {
-      if (pending.to !== to || pending.hash !== hash) return 'msgIdReused';
-      pending.isEncrypt = isEncrypt;
+    const known = sender.find(msgId);
+    if (typeof known === 'number') return known === hash ? 'acked' : 'msgIdReused';
+    if (known !== undefined) {
+      if (known.to !== to || known.hash !== hash) return 'msgIdReused';
+      known.isEncrypt = isEncrypt;
       this.counters.joined++;
       return 'pending';
     }
-    const remembered = sender.remembered(msgId);
-    if (remembered !== undefined) return remembered === hash ? 'acked' : 'msgIdReused';
     if (this.#stopping) return 'stopping';
 
     const message = new Message(
@@ -127,7 +126,7 @@ export class Delivery {
     this.#expect(message, sender, isEncrypt);
     const taken = message.mailbox.take(message);
     if (taken !== message) {
-      this.#forget(message);
+      this.#drop(message);
       if (taken === 'conflict') return 'msgIdReused';
       if (taken === 'already stored') return 'acked';
       this.#expect(taken, sender, isEncrypt);
@@ -142,22 +141,36 @@ export class Delivery {
   #expect(message: Message, sender: Sender, isEncrypt: boolean): void {
     message.sender = sender;
     message.isEncrypt = isEncrypt;
-    sender.pending.set(message.msgId, message);
-    sender.pendingBytes += message.size;
+    this.#rememberedIds += sender.expect(message, this.time);
     this.#pendingBytes += message.size;
+    if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
   }
 
-  /** The sender no longer waits: it was acked, or refused. */
-  #forget(message: Message): Sender | undefined {
+  /** The promise holds: the receiver has the message, or the disk. */
+  #settle(message: Message): void {
+    const sender = message.sender;
+    if (sender === undefined) return;
+    message.sender = undefined;
+    sender.settle(message);
+    this.#endPending(message, sender);
+    sender.session?.ack(message);
+  }
+
+  /** The sender no longer waits, without an ack. */
+  #drop(message: Message): Sender | undefined {
     const sender = message.sender;
     if (sender === undefined) return undefined;
     message.sender = undefined;
-    sender.pending.delete(message.msgId);
-    sender.pendingBytes -= message.size;
+    sender.drop(message);
+    this.#rememberedIds--;
+    this.#endPending(message, sender);
+    return sender;
+  }
+
+  #endPending(message: Message, sender: Sender): void {
     this.#pendingBytes -= message.size;
     sender.session?.senderHasRoom();
     if (this.#waitingForMemory.size > 0 && this.hasMemory) this.#endWaitForMemory();
-    return sender;
   }
 
   /** Whether more messages may be taken into memory. */
@@ -176,18 +189,11 @@ export class Delivery {
     for (const session of sessions) session.memoryHasRoom();
   }
 
-  /** The promise holds: the receiver has the message, or the disk. */
-  #settle(message: Message): void {
-    const sender = this.#forget(message);
-    if (sender === undefined) return;
-    this.#rememberedIds += sender.remember(message.msgId, message.hash, this.time.now());
-    if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
-    sender.session?.ack(message);
-  }
-
   /** Forgets the settled ids of the sender whose turn it is; each comes to have its turn. */
   #forgetOldest(): void {
-    for (const sender of this.#senders.values()) {
+    for (let turns = this.#senders.size; turns > 0; turns--) {
+      const [sender] = this.#senders.values();
+      if (sender === undefined) return;
       this.#senders.delete(sender.name);
       this.#senders.set(sender.name, sender);
       const forgotten = sender.forget(this.time.now());
@@ -197,7 +203,7 @@ export class Delivery {
   }
 
   #refuse(message: Message, refusal: RefusalName): void {
-    const sender = this.#forget(message);
+    const sender = this.#drop(message);
     this.counters.refused[refusal]++;
     sender?.session?.refuseMessage(message.msgId, message.isEncrypt, refusals[refusal]);
   }
@@ -319,7 +325,7 @@ export class Delivery {
       this.#log.warn({ from, to, msgId }, 'a message was dropped: its receiver did not come in time');
     } else this.counters.expiredByTtl++;
     if (message.stage === stage.stored) this.#remove(message);
-    this.#forget(message);
+    this.#drop(message);
     return true;
   }
 

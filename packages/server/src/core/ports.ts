@@ -143,7 +143,7 @@ export interface Store {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
-  ): Promise<'ok' | 'is a user'>;
+  ): Promise<'new' | 'known' | 'is a user'>;
   /** Creates the device when it is not known. */
   bind(
     user: string,
@@ -152,7 +152,7 @@ export interface Store {
   ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'>;
   unbind(user: string, device: string): Promise<boolean>;
   /** The devices of a user, or the users of a device. */
-  peers(name: string): Promise<readonly string[]>;
+  peers(name: string, kind: 'user' | 'device'): Promise<readonly string[]>;
   /** Forgets a name with its bindings and its inbox. The caller makes sure that nothing more is stored for it. */
   removeName(name: string): Promise<boolean>;
   /** Names of one kind in byte order, behind `after`. */

@@ -1,41 +1,63 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Message } from './message.ts';
+import type { Time } from './ports.ts';
 import type { Session } from './session.ts';
 
 /**
  * What is kept of a sender: its messages on their way, and the ids of those settled, to recognise a resend.
  *
- * Settled ids lie in two generations. When the newer has `rememberedIdsPerSender` ids or is `rememberedForMs` old, it
- * becomes the older and what was the older is dropped whole: between one and two times as much is remembered as the
- * protocol asks, and forgetting costs nothing per id.
+ * Ids lie in two generations; an id leads to its message while that is on its way, then to the hash of its content.
+ * When the newer generation has `rememberedIdsPerSender` ids or is `rememberedForMs` old, it becomes the older, and what
+ * was the older is dropped whole: between one and two times as much is remembered as the protocol asks, and forgetting
+ * costs nothing per id. Messages on their way are never forgotten.
  */
 export class Sender {
   readonly name: string;
   /** The sender's present session: where acks go. */
   session: Session | undefined;
   /** Accepted, neither acked nor refused. */
-  readonly pending = new Map<string, Message>();
+  pendingMessages = 0;
   pendingBytes = 0;
-  #newer = new Map<string, number>();
-  #older = new Map<string, number>();
+  #newer = new Map<string, Message | number>();
+  #older = new Map<string, Message | number>();
   #newerSince = 0;
 
   constructor(name: string) {
     this.name = name;
   }
 
-  /** The content hash of a settled message; `undefined` when the id is not remembered. */
-  remembered(msgId: string): number | undefined {
+  /** The message under this id if it is on its way, the hash of its content if it is settled. */
+  find(msgId: string): Message | number | undefined {
     return this.#newer.get(msgId) ?? this.#older.get(msgId);
   }
 
-  /** Returns by how much the number of remembered ids changed. */
-  remember(msgId: string, hash: number, now: number): number {
+  /** A message is on its way. Returns by how much the number of ids changed. */
+  expect(message: Message, time: Time): number {
     let change = 1;
-    if (this.#newer.size >= serverLimits.rememberedIdsPerSender) change -= this.#retire(now);
-    else if (this.#newer.size === 0) this.#newerSince = now;
-    this.#newer.set(msgId, hash);
+    if (this.#newer.size >= serverLimits.rememberedIdsPerSender) change -= this.#retire(time.now());
+    else if (this.#newer.size === 0) this.#newerSince = time.now();
+    this.#newer.set(message.msgId, message);
+    this.pendingMessages++;
+    this.pendingBytes += message.size;
     return change;
+  }
+
+  /** A message was acked: its id is remembered. */
+  settle(message: Message): void {
+    this.#notPending(message);
+    const generation = this.#newer.has(message.msgId) ? this.#newer : this.#older;
+    generation.set(message.msgId, message.hash);
+  }
+
+  /** A message was refused: its id is forgotten, and may come again. */
+  drop(message: Message): void {
+    this.#notPending(message);
+    if (!this.#newer.delete(message.msgId)) this.#older.delete(message.msgId);
+  }
+
+  #notPending(message: Message): void {
+    this.pendingMessages--;
+    this.pendingBytes -= message.size;
   }
 
   /** Retires generations past their age; returns how many ids were forgotten. */
@@ -49,11 +71,19 @@ export class Sender {
   }
 
   #retire(now: number): number {
-    const forgotten = this.#older.size;
+    const forgotten = this.#older;
     this.#older = this.#newer;
     this.#newer = new Map();
     this.#newerSince = now;
-    return forgotten;
+    let kept = 0;
+    if (this.pendingMessages > 0) {
+      for (const [msgId, content] of forgotten) {
+        if (typeof content === 'number') continue;
+        this.#newer.set(msgId, content);
+        kept++;
+      }
+    }
+    return forgotten.size - kept;
   }
 
   get ids(): number {
@@ -61,13 +91,13 @@ export class Sender {
   }
 
   get isIdle(): boolean {
-    return this.session === undefined && this.pending.size === 0 && this.ids === 0;
+    return this.session === undefined && this.ids === 0;
   }
 
   /** Whether reading from this sender may go on after it was full: at half, so that it does not stutter. */
   get hasRoom(): boolean {
     return (
-      this.pending.size <= serverLimits.senderPendingMessagesMax / 2 &&
+      this.pendingMessages <= serverLimits.senderPendingMessagesMax / 2 &&
       this.pendingBytes <= serverLimits.senderPendingBytesMax / 2
     );
   }
@@ -75,7 +105,7 @@ export class Sender {
   /** Whether reading from this sender should pause. */
   get isFull(): boolean {
     return (
-      this.pending.size >= serverLimits.senderPendingMessagesMax ||
+      this.pendingMessages >= serverLimits.senderPendingMessagesMax ||
       this.pendingBytes >= serverLimits.senderPendingBytesMax
     );
   }

@@ -4,10 +4,8 @@ import {
   type Cipher,
   type ClosingName,
   cmd,
-  decodeEnvelope,
   type Envelope,
   type Fault,
-  FrameCutter,
   FrameWriter,
   isNeverEncrypted,
   PushWriter,
@@ -21,6 +19,7 @@ import {
   wireLimits,
 } from '@hawser/protocol';
 import { commandOf, whyRefused } from './commands.ts';
+import { InboundFrames, UNDECRYPTABLE } from './inbound.ts';
 import type { ServerKey } from './keyring.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Wire } from './ports.ts';
@@ -69,7 +68,7 @@ const SENT_BUFFER_KEPT_BYTES = 256 * 1024;
 export class Session {
   readonly wire: Wire;
   readonly services: Services;
-  readonly #cutter = new FrameCutter();
+  readonly #inbound = new InboundFrames();
   /** Bytes that came while it did not read on. */
   #later: Uint8Array | undefined;
   #holds = 0;
@@ -124,7 +123,7 @@ export class Session {
       this.#pause();
       return;
     }
-    this.#cutter.push(chunk);
+    this.#inbound.push(chunk);
     this.#work();
   }
 
@@ -146,22 +145,27 @@ export class Session {
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
       const limit = this.login === undefined ? wireLimits.frameBytesMaxBeforeLogin : wireLimits.frameBytesMax;
-      const body = this.#cutter.next(limit);
-      if (body === undefined) {
+      const request = this.#inbound.next(limit, this.cipher);
+      if (request === undefined) {
         if (this.#later === undefined) break;
-        this.#cutter.push(this.#later);
+        this.#inbound.push(this.#later);
         this.#later = undefined;
-      } else if (body === 'too long') {
+      } else if (request === 'too long') {
         this.close('frameTooLong');
+        return;
+      } else if (request === 'not protobuf') {
+        this.services.counters.refused.notProtobuf++;
+        this.#sendError(refusals.notProtobuf, '');
+        this.close('notProtobuf');
         return;
       } else {
         cut++;
-        this.#handleSafely(body);
+        this.#handleSafely(request);
       }
     }
     this.services.counters.frames += cut;
     if (this.#isClosed) return;
-    if (!this.#cutter.midFrame) this.#frameBegunAt = 0;
+    if (!this.#inbound.midFrame) this.#frameBegunAt = 0;
     else if (this.#frameBegunAt === 0 || cut > 0) this.#frameBegunAt = this.#receivedAt;
     if (this.#holds !== 0) return;
     if (this.#isPaused) {
@@ -174,12 +178,12 @@ export class Session {
   /** The peer has ended its side: so does the server, once every message of it has been acked or refused. */
   #closeIfEnded(): void {
     if (!this.#inputEnded || this.#holds !== 0 || this.#isClosed) return;
-    if (this.login === undefined || this.login.sender.pending.size === 0) this.close('peerEnded');
+    if (this.login === undefined || this.login.sender.pendingMessages === 0) this.close('peerEnded');
   }
 
-  #handleSafely(body: Uint8Array): void {
+  #handleSafely(request: Envelope): void {
     try {
-      this.#handle(body);
+      this.#handle(request);
     } catch (error) {
       this.#fail(error);
     }
@@ -191,36 +195,27 @@ export class Session {
     this.close('internalError');
   }
 
-  #handle(body: Uint8Array): void {
-    const request = decodeEnvelope(body);
-    if (request === undefined) {
-      this.services.counters.refused.notProtobuf++;
-      this.#sendError(refusals.notProtobuf, '');
-      this.close('notProtobuf');
+  #handle(request: Envelope): void {
+    const isUndecrypted = request.isEncrypt && request.data.length > 0 && this.cipher === undefined;
+    if (isUndecrypted || request.data === UNDECRYPTABLE) {
+      this.#refuseUndecryptable(request);
       return;
     }
-    const data = this.#plain(request);
-    if (data === undefined) return;
     const command = commandOf(request.cmd);
     const refusal = whyRefused(request.cmd, command, this.login?.role);
     if (refusal !== undefined) {
       this.refuse(request, refusal);
       return;
     }
-    const waiting = command?.handle?.(this, request, data);
+    const waiting = command?.handle?.(this, request);
     if (waiting !== undefined) this.#wait(waiting, request);
   }
 
-  /** The data of a request, decrypted; `undefined` when that failed, and was answered. */
-  #plain(request: Envelope): Uint8Array | undefined {
-    if (!request.isEncrypt || request.data.length === 0) return request.data;
-    const plain = this.cipher?.decrypt(request.data);
-    if (plain !== undefined) return plain;
+  #refuseUndecryptable(request: Envelope): void {
     const refusal: RefusalName = this.cipher === undefined ? 'noKey' : 'undecryptable';
     this.services.counters.refused[refusal]++;
     this.#sendError(refusals[refusal], request.msgId);
     if (++this.#undecryptable >= wireLimits.undecryptableFramesMax) this.close('undecryptable');
-    return undefined;
   }
 
   /** Holds the frames behind a command until it is done. */

@@ -7,32 +7,34 @@ import {
   readAuthenticate,
   serverLimits,
 } from '@hawser/protocol';
+import type { Watch } from '../accounts.ts';
 import type { Session } from '../session.ts';
 import { refuseLogin } from './login.ts';
 import { serve } from './serve.ts';
 
 /** cmd 101: a device says who it is. */
-export function authenticate(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
-  const body = readAuthenticate(data);
+export function authenticate(session: Session, request: Envelope): Promise<void> | undefined {
+  const body = readAuthenticate(request.data);
   if (body instanceof Fault) return refuseLogin(session, request, body);
   if (!isName(body.id)) return refuseLogin(session, request, 'badName');
   if (session.login !== undefined && session.login.name !== body.id) {
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
   }
-  return admit(body);
+  return session.services.accounts.watch(body.id, (watch) => admit(body, watch));
 
-  async function admit(device: AuthenticateBody): Promise<void> {
-    const verdict = await session.services.accounts.deviceSeen(device.id, {
+  async function admit(device: AuthenticateBody, watch: Watch): Promise<void> {
+    const seen = await session.services.accounts.deviceSeen(device.id, {
       version: bounded(device.version, serverLimits.versionBytesMax),
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
     });
     if (session.isClosed) return;
-    if (verdict !== 'ok') {
-      refuseLogin(session, request, verdict);
+    if (seen === 'nameIsUser') {
+      refuseLogin(session, request, seen);
       return;
     }
-    if (session.login === undefined && !(await serve(session, 'device', device.id, device.nack))) return;
+    const isNew = seen === 'new' && !watch.hasChanged;
+    if (session.login === undefined && !(await serve(session, 'device', device.id, device.nack, isNew))) return;
     session.services.counters.deviceLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();

@@ -2,22 +2,17 @@ import { type Envelope, Fault, isName, OK_BODY, readDevice } from '@hawser/proto
 import type { Session } from '../session.ts';
 
 /** cmd 203: an app adds a device; it may be one that was never seen. */
-export function addDevice(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
-  return change(session, request, data, 'bind');
+export function addDevice(session: Session, request: Envelope): Promise<void> | undefined {
+  return change(session, request, 'bind');
 }
 
 /** cmd 204: an app removes a device. */
-export function removeDevice(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
-  return change(session, request, data, 'unbind');
+export function removeDevice(session: Session, request: Envelope): Promise<void> | undefined {
+  return change(session, request, 'unbind');
 }
 
-function change(
-  session: Session,
-  request: Envelope,
-  data: Uint8Array,
-  how: 'bind' | 'unbind',
-): Promise<void> | undefined {
-  const body = readDevice(data);
+function change(session: Session, request: Envelope, how: 'bind' | 'unbind'): Promise<void> | undefined {
+  const body = readDevice(request.data);
   if (body instanceof Fault) {
     session.refuseBody(request, body);
     return undefined;

@@ -3,14 +3,14 @@ import { Busy } from '../ports.ts';
 import type { Session } from '../session.ts';
 
 /** cmd 2: the client's AES key, once per connection. */
-export function clientKey(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
+export function clientKey(session: Session, request: Envelope): Promise<void> | undefined {
   const key = session.serverKey;
   if (key === undefined) {
     session.refuse(request, 'keyAlreadySent');
     return undefined;
   }
   session.serverKey = undefined;
-  if (data.length !== wireLimits.rsaModulusBits / 8 || !session.services.keyring.serves(key)) {
+  if (request.data.length !== wireLimits.rsaModulusBits / 8 || !session.services.keyring.serves(key)) {
     session.refuse(request, 'unusableKey');
     return undefined;
   }
@@ -20,7 +20,7 @@ export function clientKey(session: Session, request: Envelope, data: Uint8Array)
     const secret = await decrypted();
     if (session.isClosed) return;
     if (secret === 'busy') session.refuse(request, 'busy');
-    else if (secret === undefined || !isKeyLength(secret.length) || !key?.acceptOnce(data)) {
+    else if (secret === undefined || !isKeyLength(secret.length) || !key?.acceptOnce(request.data)) {
       session.refuse(request, 'unusableKey');
     } else {
       session.cipher = session.services.createCipher(secret);
@@ -30,7 +30,7 @@ export function clientKey(session: Session, request: Envelope, data: Uint8Array)
 
   async function decrypted(): Promise<Uint8Array | 'busy' | undefined> {
     try {
-      return await key?.decrypt(data);
+      return await key?.decrypt(request.data);
     } catch (error) {
       // A number beyond the modulus, for one: as good as any other wrong ciphertext.
       return error instanceof Busy ? 'busy' : undefined;

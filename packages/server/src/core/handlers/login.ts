@@ -3,8 +3,8 @@ import type { Session } from '../session.ts';
 import { serve } from './serve.ts';
 
 /** cmd 100: an app logs in. */
-export function login(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
-  const body = readLogin(data);
+export function login(session: Session, request: Envelope): Promise<void> | undefined {
+  const body = readLogin(request.data);
   if (body instanceof Fault) return refuseLogin(session, request, body);
   if (!mayCarryCredentials(session, request)) return refuseLogin(session, request, 'clearCredentials');
   if (session.login !== undefined && session.login.name !== body.username) {
@@ -21,7 +21,7 @@ export function login(session: Session, request: Envelope, data: Uint8Array): Pr
       return;
     }
     // Logged in already, and verified again: nothing else happens.
-    if (session.login === undefined && !(await serve(session, 'app', name, nack))) return;
+    if (session.login === undefined && !(await serve(session, 'app', name, nack, false))) return;
     session.services.counters.appLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();

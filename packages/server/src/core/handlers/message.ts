@@ -2,8 +2,8 @@ import { type Envelope, Fault, isMsgId, type MessageBody, readMessage, refusals 
 import type { Session } from '../session.ts';
 
 /** cmd 200: a message to a user or a device. */
-export function message(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
-  const body = readMessage(data);
+export function message(session: Session, request: Envelope): Promise<void> | undefined {
+  const body = readMessage(request.data);
   if (body instanceof Fault) {
     session.refuseBody(request, body);
     return undefined;

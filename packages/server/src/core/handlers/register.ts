@@ -3,12 +3,12 @@ import type { Session } from '../session.ts';
 import { mayCarryCredentials } from './login.ts';
 
 /** cmd 102: a person registers. It does not log in. */
-export function register(session: Session, request: Envelope, data: Uint8Array): Promise<void> | undefined {
+export function register(session: Session, request: Envelope): Promise<void> | undefined {
   if (session.login !== undefined) {
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
   }
-  const body = readRegister(data);
+  const body = readRegister(request.data);
   if (body instanceof Fault) {
     session.refuseBody(request, body);
     return undefined;

@@ -4,8 +4,16 @@ import type { Session } from '../session.ts';
 /**
  * Makes a verified session the one of its name and prepares it for messages: takes over from an older one, then loads
  * whom it may write to and whether anything is stored for it. False when the session ended meanwhile.
+ *
+ * @param isNew the name is known only since now, and nobody has added it: there is nothing to load
  */
-export async function serve(session: Session, role: Role, name: string, nack: boolean): Promise<boolean> {
+export async function serve(
+  session: Session,
+  role: Role,
+  name: string,
+  nack: boolean,
+  isNew: boolean,
+): Promise<boolean> {
   const { directory, delivery, accounts, counters } = session.services;
   const older = directory.claim(name, session);
   if (older !== undefined) {
@@ -15,7 +23,9 @@ export async function serve(session: Session, role: Role, name: string, nack: bo
   const mailbox = delivery.mailbox(name);
   session.loggedIn({ role, name, mailbox, sender: delivery.sender(name, session), nack });
   mailbox.attach(session);
-  const [peers, hasBacklog] = await Promise.all([accounts.peers(name), delivery.store.hasBacklog(name)]);
+  if (isNew) return true;
+  const kind = role === 'app' ? 'user' : 'device';
+  const [peers, hasBacklog] = await Promise.all([accounts.peers(name, kind), delivery.store.hasBacklog(name)]);
   if (session.isClosed) return false;
   session.peers = peers;
   if (hasBacklog) mailbox.hasBacklog();
