@@ -11,6 +11,12 @@ const LAZY_MS = 20;
 /** Unsynced operations that wait, at most; then they are written at once. */
 const LAZY_MAX = 2_000;
 
+/** Operations that take their form only when they are written. */
+export interface Late {
+  readonly operations: readonly Operation[];
+  done(): void;
+}
+
 interface Group {
   readonly operations: Operation[];
   /** Called when the group is written, in the order of the calls that formed it. */
@@ -25,9 +31,11 @@ interface Group {
 export class Writer {
   readonly #db: LevelDb;
   readonly #onError: (error: unknown) => void;
+  #late: () => Late | undefined = () => undefined;
   #next: Group = newGroup();
   #isWriting = false;
   #lazyTimer: NodeJS.Timeout | undefined;
+  #hasLate = false;
   #idle: (() => void)[] = [];
   /** Batches and operations written since start. */
   batches = 0;
@@ -37,6 +45,17 @@ export class Writer {
   constructor(db: LevelDb, onError: (error: unknown) => void) {
     this.#db = db;
     this.#onError = onError;
+  }
+
+  /** Asks `late` for more operations whenever a group is about to be written. */
+  addLate(late: () => Late | undefined): void {
+    this.#late = late;
+  }
+
+  /** There are late operations: they are written soon, without sync. */
+  lateSoon(): void {
+    if (!this.#isWriting) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+    this.#hasLate = true;
   }
 
   /** Resolves when the operations are synced to disk. */
@@ -72,6 +91,7 @@ export class Writer {
     clearTimeout(this.#lazyTimer);
     this.#lazyTimer = undefined;
     const group = this.#next;
+    if (this.#hasLate) this.#addLate(group);
     if (group.done.length === 0) {
       for (const resolve of this.#idle.splice(0)) resolve();
       return;
@@ -86,12 +106,23 @@ export class Writer {
     );
   }
 
+  #addLate(group: Group): void {
+    this.#hasLate = false;
+    const late = this.#late();
+    if (late === undefined) return;
+    for (const operation of late.operations) group.operations.push(operation);
+    group.done.push((error) => {
+      if (error === undefined) late.done();
+      else this.#onError(error);
+    });
+  }
+
   #finish(group: Group, error: unknown): void {
     this.#isWriting = false;
     for (const done of group.done) done(error);
     // Lazy operations alone may wait on; anything else goes at once.
     if (this.#next.isSynced || this.#idle.length > 0 || this.#next.operations.length >= LAZY_MAX) this.#start();
-    else if (this.#next.done.length > 0) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+    else if (this.#next.done.length > 0 || this.#hasLate) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
   }
 
   /** Resolves when everything is written. */

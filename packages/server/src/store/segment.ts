@@ -1,0 +1,159 @@
+/**
+ * A segment: what one commit brought for one receiver, as one record. An inbox is a row of them, so that a flood costs
+ * the store a record per receiver and commit instead of one per message.
+ *
+ *     format (1)  CRC-32 of the rest (4)  number of messages (2)
+ *     each message: position less that of the first (4)  wall (8)  ran (8)  ttl (4)
+ *                   length of from (1)  of msgId (1)  of msg (4)  from  msgId  msg
+ *
+ * Receiver and first position are in the key.
+ */
+
+import { crc32 } from 'node:zlib';
+import { decodeText, writeText } from '@hawser/protocol';
+import type { NewMessage, StoredMessage } from '../core/ports.ts';
+
+/** A segment takes no further message beyond this many, or once it has this many bytes. */
+export const SEGMENT_MESSAGES_MAX = 256;
+export const SEGMENT_BYTES_MAX = 128 * 1024;
+
+const FORMAT = 1;
+const CRC_AT = 1;
+const CHECKED_FROM = 5;
+const COUNT_AT = 5;
+const HEAD_BYTES = 7;
+const ENTRY_BYTES = 30;
+/** Names and msgIds are at most 128 bytes of UTF-8, so at most 128 UTF-16 units of at most 3 bytes each. */
+const TEXT_ROOM_BYTES = 2 * 3 * 128;
+
+/** Builds segments in a buffer that is used again and again. */
+export class SegmentWriter {
+  #bytes = new Uint8Array(SEGMENT_BYTES_MAX);
+  #view = new DataView(this.#bytes.buffer);
+  #length = HEAD_BYTES;
+  #first = 0;
+  count = 0;
+
+  get isFull(): boolean {
+    return this.count >= SEGMENT_MESSAGES_MAX || this.#length >= SEGMENT_BYTES_MAX;
+  }
+
+  add(message: NewMessage, position: number): void {
+    const { msg } = message;
+    if (msg === undefined) throw new Error('a message without its content cannot be stored');
+    this.#reserve(ENTRY_BYTES + TEXT_ROOM_BYTES + msg.length);
+    if (this.count++ === 0) this.#first = position;
+    const bytes = this.#bytes;
+    const view = this.#view;
+    const at = this.#length;
+    view.setUint32(at, position - this.#first);
+    view.setFloat64(at + 4, message.wall);
+    view.setFloat64(at + 12, message.ran);
+    view.setUint32(at + 20, message.ttl);
+    const msgIdAt = writeText(bytes, at + ENTRY_BYTES, message.from);
+    const msgAt = writeText(bytes, msgIdAt, message.msgId);
+    bytes[at + 24] = msgIdAt - at - ENTRY_BYTES;
+    bytes[at + 25] = msgAt - msgIdAt;
+    view.setUint32(at + 26, msg.length);
+    bytes.set(msg, msgAt);
+    this.#length = msgAt + msg.length;
+  }
+
+  /** The segment, with the position of its first message; the writer is empty again. */
+  take(): { first: number; value: Uint8Array } {
+    const value = this.#bytes.slice(0, this.#length);
+    const view = new DataView(value.buffer);
+    value[0] = FORMAT;
+    view.setUint16(COUNT_AT, this.count);
+    view.setUint32(CRC_AT, crc32(value.subarray(CHECKED_FROM)));
+    const first = this.#first;
+    this.count = 0;
+    this.#length = HEAD_BYTES;
+    return { first, value };
+  }
+
+  #reserve(more: number): void {
+    if (this.#length + more <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#length + more, this.#bytes.length * 2));
+    larger.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = larger;
+    this.#view = new DataView(larger.buffer);
+  }
+}
+
+/** Reads a segment: message by message, in order. */
+export class SegmentReader {
+  readonly #receiver: string;
+  readonly #first: number;
+  readonly #value: Uint8Array;
+  readonly #view: DataView;
+  #at = HEAD_BYTES;
+  /** Its place among the messages of the segment, from 0. */
+  #ordinal = -1;
+  readonly count: number;
+
+  private constructor(receiver: string, first: number, value: Uint8Array) {
+    this.#receiver = receiver;
+    this.#first = first;
+    this.#value = value;
+    this.#view = new DataView(value.buffer, value.byteOffset, value.length);
+    this.count = this.#view.getUint16(COUNT_AT);
+  }
+
+  /** `undefined` when the record is damaged. */
+  static open(receiver: string, first: number, value: Uint8Array): SegmentReader | undefined {
+    if (value.length < HEAD_BYTES || value[0] !== FORMAT) return undefined;
+    const view = new DataView(value.buffer, value.byteOffset, value.length);
+    if (view.getUint32(CRC_AT) !== crc32(value.subarray(CHECKED_FROM))) return undefined;
+    return new SegmentReader(receiver, first, value);
+  }
+
+  /** Goes to the next message; false behind the last. */
+  next(): boolean {
+    if (this.#ordinal >= 0) this.#at = this.#msgAt + this.size;
+    return ++this.#ordinal < this.count;
+  }
+
+  get ordinal(): number {
+    return this.#ordinal;
+  }
+
+  get position(): number {
+    return this.#first + this.#view.getUint32(this.#at);
+  }
+
+  /** Bytes of `msg`. */
+  get size(): number {
+    return this.#view.getUint32(this.#at + 26);
+  }
+
+  get from(): string {
+    const at = this.#at + ENTRY_BYTES;
+    return decodeText(this.#value, at, at + this.#value[this.#at + 24]!) ?? '';
+  }
+
+  get msgId(): string {
+    const to = this.#msgAt;
+    return decodeText(this.#value, to - this.#value[this.#at + 25]!, to) ?? '';
+  }
+
+  get #msgAt(): number {
+    return this.#at + ENTRY_BYTES + this.#value[this.#at + 24]! + this.#value[this.#at + 25]!;
+  }
+
+  /** The present message; its `msg` is a view into the segment. */
+  message(): StoredMessage {
+    const at = this.#at;
+    const msgAt = this.#msgAt;
+    return {
+      position: this.position,
+      to: this.#receiver,
+      from: this.from,
+      msgId: this.msgId,
+      wall: this.#view.getFloat64(at + 4),
+      ran: this.#view.getFloat64(at + 12),
+      ttl: this.#view.getUint32(at + 20),
+      msg: this.#value.subarray(msgAt, msgAt + this.size),
+    };
+  }
+}
