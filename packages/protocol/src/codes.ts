@@ -85,6 +85,7 @@ export const closings = {
   loginTimeout: { reason: 'no login in time', says: 'nothing' },
   idleTimeout: { reason: 'nothing received in time', says: 'nothing' },
   frameTimeout: { reason: 'a frame that did not arrive whole in time', says: 'nothing' },
+  unfinishedFrames: { reason: 'too much memory taken by frames that have not arrived whole', says: 'nothing' },
   removed: { reason: 'the name was removed by the operator', says: 'nothing' },
   tooManyConnections: { reason: 'too many connections', says: 'nothing' },
   stopping: { reason: 'the server is stopping', says: 'nothing' },

@@ -73,6 +73,11 @@ export class FrameCutter {
     return this.#headBytes > 0 || this.#body !== undefined;
   }
 
+  /** Room taken for a body that has not arrived whole, bytes. */
+  get unfinishedBytes(): number {
+    return this.#body?.length ?? 0;
+  }
+
   /** Bytes pushed and not yet taken as part of a body. */
   get hasInput(): boolean {
     return this.#at < this.#chunk.length;

@@ -22,11 +22,11 @@ const CLOSE_ARRAY = 0x5d;
 /** What `scan` returns, and field positions hold, when there is none. */
 export const NOT_FOUND = -1;
 
-/** Objects with more keys than this are checked for double keys with a set instead of pair by pair. */
+/** Objects with more keys than this are checked for double keys by a table instead of pair by pair. */
 const KEYS_COMPARED_MAX = 16;
 
-/** The keys of the objects that are open: offsets of their text, without quotes, in pairs. */
-let keyOffsets = new Int32Array(256);
+/** The keys of the objects that are open, three numbers each: hash, and offsets of the text without quotes. */
+let keys = new Int32Array(384);
 let keyCount = 0;
 
 /** Whether the last string scanned has an escape in it. */
@@ -167,10 +167,11 @@ function scanScalar(bytes: Uint8Array, at: number): number {
   }
 }
 
-/** The keys of one object seen so far: pairs of offsets first, a set of their texts once they are many or escaped. */
+/** The keys of one object seen so far: from `firstKey` on, and once they are many also in a table. */
 interface OpenObject {
   readonly firstKey: number;
-  names: Set<string> | undefined;
+  /** Open addressing by hash; indexes into `keys` plus one, 0 where there is none. */
+  table: Int32Array | undefined;
 }
 
 /**
@@ -196,7 +197,7 @@ function scanNested(bytes: Uint8Array, at: number, depthMax: number): number {
     if (c === OPEN_OBJECT || c === OPEN_ARRAY) {
       if (open.length === depthMax) return NOT_FOUND;
       i = skipSpace(bytes, i + 1);
-      const object = c === OPEN_OBJECT ? { firstKey: keyCount, names: undefined } : undefined;
+      const object = c === OPEN_OBJECT ? { firstKey: keyCount, table: undefined } : undefined;
       open.push(object);
       if (object !== undefined && bytes[i] !== CLOSE_OBJECT) {
         i = scanKey(bytes, i, object);
@@ -242,36 +243,131 @@ function scanKey(bytes: Uint8Array, at: number, object: OpenObject): number {
 
 /** Notes the key `bytes[from..to)`; false when the object has it. */
 function addKey(bytes: Uint8Array, from: number, to: number, object: OpenObject): boolean {
-  if (object.names === undefined && (stringEscaped || keyCount - object.firstKey >= KEYS_COMPARED_MAX)) {
-    object.names = new Set();
-    for (let k = object.firstKey; k < keyCount; k++) {
-      object.names.add(stringText(bytes, keyOffsets[2 * k]!, keyOffsets[2 * k + 1]!));
-    }
-    keyCount = object.firstKey;
+  const hash = stringEscaped ? hashEscaped(bytes, from, to) : hashBytes(bytes, from, to);
+  if (keyCount * 3 === keys.length) {
+    const larger = new Int32Array(keys.length * 2);
+    larger.set(keys);
+    keys = larger;
   }
-  if (object.names !== undefined) {
-    const before = object.names.size;
-    object.names.add(stringText(bytes, from, to));
-    return object.names.size > before;
+  const at = keyCount * 3;
+  keys[at] = hash;
+  keys[at + 1] = from;
+  keys[at + 2] = to;
+  const count = keyCount - object.firstKey;
+  if (count < KEYS_COMPARED_MAX) {
+    for (let k = object.firstKey; k < keyCount; k++) if (keys[3 * k] === hash && isSameKey(bytes, k)) return false;
+  } else {
+    if (object.table === undefined || count * 2 >= object.table.length) object.table = tableOf(object.firstKey);
+    if (!enter(bytes, object.table)) return false;
   }
-  for (let k = object.firstKey; k < keyCount; k++) {
-    if (sameBytes(bytes, keyOffsets[2 * k]!, keyOffsets[2 * k + 1]!, from, to)) return false;
-  }
-  if (2 * keyCount === keyOffsets.length) {
-    const larger = new Int32Array(keyOffsets.length * 2);
-    larger.set(keyOffsets);
-    keyOffsets = larger;
-  }
-  keyOffsets[2 * keyCount] = from;
-  keyOffsets[2 * keyCount + 1] = to;
   keyCount++;
   return true;
 }
 
-function sameBytes(bytes: Uint8Array, from: number, to: number, otherFrom: number, otherTo: number): boolean {
-  if (to - from !== otherTo - otherFrom) return false;
-  for (let i = from, k = otherFrom; i < to; i++, k++) if (bytes[i] !== bytes[k]) return false;
+/** A table of the keys from `firstKey` on, with room for as many again. */
+function tableOf(firstKey: number): Int32Array {
+  let slots = 4 * KEYS_COMPARED_MAX;
+  while (slots < 4 * (keyCount - firstKey)) slots *= 2;
+  const table = new Int32Array(slots);
+  for (let k = firstKey; k < keyCount; k++) {
+    let slot = keys[3 * k]! & (slots - 1);
+    while (table[slot] !== 0) slot = (slot + 1) & (slots - 1);
+    table[slot] = k + 1;
+  }
+  return table;
+}
+
+/** Enters the key at `keyCount`; false when the table has it. */
+function enter(bytes: Uint8Array, table: Int32Array): boolean {
+  const mask = table.length - 1;
+  const hash = keys[3 * keyCount]!;
+  let slot = hash & mask;
+  while (table[slot] !== 0) {
+    const k = table[slot]! - 1;
+    if (keys[3 * k] === hash && isSameKey(bytes, k)) return false;
+    slot = (slot + 1) & mask;
+  }
+  table[slot] = keyCount + 1;
   return true;
+}
+
+/** Whether the key at `keyCount` is the one at `k`. Asked only where their hashes are the same. */
+function isSameKey(bytes: Uint8Array, k: number): boolean {
+  const other = stringText(bytes, keys[3 * k + 1]!, keys[3 * k + 2]!);
+  return other === stringText(bytes, keys[3 * keyCount + 1]!, keys[3 * keyCount + 2]!);
+}
+
+/** A start that differs from run to run, so that nobody can choose keys that collide. */
+const HASH_SEED = crypto.getRandomValues(new Int32Array(1))[0]!;
+
+/** FNV-1a, with its bits mixed at the end, over the bytes of a key. */
+function hashBytes(bytes: Uint8Array, from: number, to: number): number {
+  let hash = HASH_SEED;
+  for (let i = from; i < to; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  return mixed(hash);
+}
+
+/** The same for a key spelled with escapes, over the bytes that it would have without them. */
+function hashEscaped(bytes: Uint8Array, from: number, to: number): number {
+  let hash = HASH_SEED;
+  for (let i = from; i < to; i++) {
+    if (bytes[i] !== BACKSLASH) {
+      hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+      continue;
+    }
+    i++;
+    let code = SHORT_ESCAPES.get(bytes[i]!) ?? bytes[i]!;
+    if (bytes[i] === 0x75) {
+      code = hexUnit(bytes, i + 1);
+      i += 4;
+      const isPair = (code & 0xfc00) === 0xd800 && bytes[i + 1] === BACKSLASH && bytes[i + 2] === 0x75;
+      const low = isPair ? hexUnit(bytes, i + 3) : 0;
+      if ((low & 0xfc00) === 0xdc00) {
+        code = 0x10000 + ((code & 0x3ff) << 10) + (low & 0x3ff);
+        i += 6;
+      }
+    }
+    hash = hashCodePoint(hash, code);
+  }
+  return mixed(hash);
+}
+
+/** \\b \\f \\n \\r \\t; all others stand for themselves. */
+const SHORT_ESCAPES: ReadonlyMap<number, number> = new Map([
+  [0x62, 0x08],
+  [0x66, 0x0c],
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
+]);
+
+function hexUnit(bytes: Uint8Array, at: number): number {
+  let unit = 0;
+  for (let i = at; i < at + 4; i++) {
+    const c = bytes[i]!;
+    unit = (unit << 4) | (c <= 0x39 ? c - 0x30 : (c | 0x20) - 0x57);
+  }
+  return unit;
+}
+
+/** Hashes the bytes of one character. */
+function hashCodePoint(hash: number, code: number): number {
+  if (code < 0x80) return Math.imul(hash ^ code, 0x01000193);
+  const tail = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  let next = Math.imul(hash ^ (LEAD[tail]! | (code >>> (6 * tail))), 0x01000193);
+  for (let k = tail - 1; k >= 0; k--) next = Math.imul(next ^ (0x80 | ((code >>> (6 * k)) & 0x3f)), 0x01000193);
+  return next;
+}
+
+/** The bits of the first byte in UTF-8 that say how many follow. */
+const LEAD = [0, 0xc0, 0xe0, 0xf0] as const;
+
+/** The finalizer of MurmurHash3. */
+function mixed(hash: number): number {
+  let mixing = hash;
+  mixing = Math.imul(mixing ^ (mixing >>> 16), 0x85ebca6b);
+  mixing = Math.imul(mixing ^ (mixing >>> 13), 0xc2b2ae35);
+  return mixing ^ (mixing >>> 16);
 }
 
 /** The text of a scanned string between its quotes, escapes resolved. */
@@ -307,7 +403,7 @@ export class FieldSet {
     if (bytes[at] !== OPEN_OBJECT) return NOT_FOUND;
     let i = skipSpace(bytes, at + 1);
     if (bytes[i] === CLOSE_OBJECT) return i + 1;
-    const object: OpenObject = { firstKey: keyCount, names: undefined };
+    const object: OpenObject = { firstKey: keyCount, table: undefined };
     for (;;) {
       const keyFrom = i + 1;
       i = scanKey(bytes, i, object);

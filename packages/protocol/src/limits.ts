@@ -46,6 +46,12 @@ export const serverLimits = {
   idleTimeoutMs: 150 * SECOND_MS,
   /** From the first byte of a frame to its last: a frame dribbled for longer closes the connection. */
   frameTimeoutMs: 60 * SECOND_MS,
+  /**
+   * Room for frames that have not arrived whole, in all; beyond it a connection is closed when its own takes more than
+   * the second: nobody can take the memory of all by beginning large frames.
+   */
+  unfinishedBytesMax: 128 * MIB,
+  unfinishedBytesFree: 64 * KIB,
   /** After the server ended a connection, the time to flush before it is forced. */
   closeTimeoutMs: 5 * SECOND_MS,
   /** Bytes written to a socket and not yet taken by the peer; no push is added beyond it. */
@@ -72,6 +78,8 @@ export const serverLimits = {
   /** Unacked pushes a session may have outstanding. */
   windowMessagesMax: 256,
   windowBytesMax: 256 * KIB,
+  /** A push unacked for this long no longer counts as on its way when the window is filled from the store. */
+  stuckAfterMs: 2 * SECOND_MS,
   /** The first push of the same message again on the same connection; each further one waits twice as long. */
   redeliveryAfterMs: MINUTE_MS,
   redeliveryAfterMsMax: 10 * MINUTE_MS,
@@ -84,6 +92,12 @@ export const serverLimits = {
   senderPendingBytesMax: 4 * MIB,
   /** Bytes of accepted messages held in memory in all; reading from senders pauses there. */
   pendingBytesMax: 256 * MIB,
+  /** What a message takes in memory beside its content: counted with it. */
+  pendingOverheadBytes: 512,
+  /** The process' memory gate: reading from senders pauses beyond this much of what it may use, until below the other. */
+  memoryPercentPause: 85,
+  memoryPercentResume: 75,
+  memoryCheckMs: 500,
   /** One group commit. */
   commitMessagesMax: 2_000,
   commitBytesMax: 4 * MIB,
@@ -113,7 +127,8 @@ export const serverLimits = {
   // Dispatcher and operators' port
   httpHeaderBytesMax: 8 * KIB,
   httpRequestTimeoutMs: 10 * SECOND_MS,
-  httpConnectionsMax: 1_000,
+  /** Connections of the dispatcher, and of the operators' port; fewer when few descriptors are allowed. */
+  httpConnectionsMax: 500,
 
   // Stopping
   /** Commits in flight and last writes get this long before the process ends anyway. */

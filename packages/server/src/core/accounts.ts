@@ -4,9 +4,12 @@ import { Busy, type DeviceRecord, type NameRecord, type Passwords, type Store, t
 
 export type NameKind = NameRecord['kind'];
 
-/** Whether something changed since the watch began. */
+/** What happened to a name since the watch began. */
 export interface Watch {
+  /** A binding of it came or went. */
   hasChanged: boolean;
+  /** The name was removed. */
+  isRemoved: boolean;
 }
 
 /** Users, devices, and who has added what. */
@@ -17,6 +20,8 @@ export class Accounts {
   readonly #time: Time;
   /** Kinds of known names. A name keeps its kind until an operator removes it. */
   readonly #kinds = new Map<string, NameKind>();
+  /** Names that are being removed: nobody may log in under them or write to them. */
+  readonly #removing = new Set<string>();
   /** Names whose peers somebody watches, being about to rely on what was read of them. */
   readonly #watched = new Map<string, Set<Watch>>();
 
@@ -34,14 +39,17 @@ export class Accounts {
     return this.#kinds.get(name);
   }
 
-  async kind(name: string): Promise<NameKind | undefined> {
-    const kind = (await this.#store.name(name))?.kind;
-    if (kind !== undefined) this.#noteKind(name, kind);
-    return kind;
+  kind(name: string): Promise<NameKind | undefined> {
+    return this.watch(name, async (watch) => {
+      const kind = (await this.#store.name(name))?.kind;
+      if (watch.isRemoved || this.#removing.has(name)) return undefined;
+      if (kind !== undefined) this.#noteKind(name, kind);
+      return kind;
+    });
   }
 
   #noteKind(name: string, kind: NameKind): void {
-    if (this.#kinds.has(name)) return;
+    if (this.#kinds.has(name) || this.#removing.has(name)) return;
     if (this.#kinds.size >= serverLimits.namesCachedMax) {
       for (const oldest of this.#kinds.keys()) {
         this.#kinds.delete(oldest);
@@ -66,15 +74,18 @@ export class Accounts {
   }
 
   /** Costs the same for a name that is not a user as for a wrong password. */
-  async verify(name: string, password: string): Promise<'ok' | RefusalName> {
-    const record = await this.#store.name(name);
-    const hash = record?.kind === 'user' ? record.passwordHash : undefined;
-    const candidate = isPassword(password) ? normalPassword(password) : '';
-    const verified = await orBusy(this.#passwords.verify(candidate, hash));
-    if (verified === 'busy') return 'busy';
-    if (!verified || !isPassword(password)) return 'wrongCredentials';
-    this.#noteKind(name, 'user');
-    return 'ok';
+  verify(name: string, password: string): Promise<'ok' | RefusalName> {
+    return this.watch(name, async (watch) => {
+      const record = isName(name) ? await this.#store.name(name) : undefined;
+      const hash = record?.kind === 'user' ? record.passwordHash : undefined;
+      const candidate = isPassword(password) ? normalPassword(password) : '';
+      const verified = await orBusy(this.#passwords.verify(candidate, hash));
+      if (verified === 'busy') return 'busy';
+      const isThere = !watch.isRemoved && !this.#removing.has(name);
+      if (!verified || !isThere || !isPassword(password)) return 'wrongCredentials';
+      this.#noteKind(name, 'user');
+      return 'ok';
+    });
   }
 
   async setPassword(name: string, password: string): Promise<boolean> {
@@ -86,14 +97,20 @@ export class Accounts {
   async deviceSeen(
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
-  ): Promise<'new' | 'known' | 'nameIsUser'> {
-    const seen = await this.#store.deviceSeen(name, says, this.#time.wall());
-    if (seen === 'is a user') return 'nameIsUser';
-    this.#noteKind(name, 'device');
-    return seen;
+  ): Promise<'new' | 'known' | 'nameIsUser' | 'busy'> {
+    if (this.#removing.has(name)) return 'busy';
+    return this.watch(name, async (watch) => {
+      const seen = await this.#store.deviceSeen(name, says, this.#time.wall());
+      // It was removed, before or after what it said was noted.
+      if (watch.isRemoved || this.#removing.has(name)) return 'busy';
+      if (seen === 'is a user') return 'nameIsUser';
+      this.#noteKind(name, 'device');
+      return seen;
+    });
   }
 
   async bind(user: string, device: string): Promise<'ok' | RefusalName> {
+    if (this.#removing.has(device) || this.#removing.has(user)) return 'busy';
     switch (await this.#store.bind(user, device, this.#time.wall())) {
       case 'already':
         return 'deviceAlreadyAdded';
@@ -126,7 +143,7 @@ export class Accounts {
 
   /** Watches whether a name's peers change while `work` goes on. */
   async watch<Result>(name: string, work: (watch: Watch) => Promise<Result>): Promise<Result> {
-    const watch = { hasChanged: false };
+    const watch = { hasChanged: false, isRemoved: false };
     const watches = this.#watched.get(name) ?? new Set();
     watches.add(watch);
     this.#watched.set(name, watches);
@@ -138,30 +155,45 @@ export class Accounts {
     }
   }
 
-  /** Who may exchange messages with this name by a binding: loaded once per session, kept up by `bind` and `unbind`. */
-  peers(name: string, kind: NameKind): Promise<Set<string>> {
+  /**
+   * Who may exchange messages with this name by a binding: loaded once per session, kept up by `bind` and `unbind`.
+   * `loaded` is given them at a moment when they are true: what changes later finds them in the session.
+   */
+  loadPeers(name: string, kind: NameKind, loaded: (peers: Set<string>) => void): Promise<void> {
     return this.watch(name, async (watch) => {
       for (;;) {
         watch.hasChanged = false;
         const peers = await this.#store.peers(name, kind);
-        if (!watch.hasChanged) return new Set(peers);
+        if (watch.hasChanged) continue;
+        loaded(new Set(peers));
+        return;
       }
     });
   }
 
   // ---- for the operator
 
-  /** Forgets a name, its bindings and its inbox. Its session must have ended, and its mailbox be empty. */
-  async remove(name: string, kind: NameKind): Promise<boolean> {
-    if ((await this.#store.name(name))?.kind !== kind) return false;
-    this.#kinds.delete(name);
-    const peers = await this.#store.peers(name, kind);
-    const removed = await this.#store.removeName(name);
-    for (const peer of peers) {
-      this.#directory.get(peer)?.peers.delete(name);
-      this.#peersChanged(peer);
+  /**
+   * Forgets a name, its bindings and its inbox; false when there is none. `end` is called when nobody can log in under
+   * it or write to it any more: it must end the session and wait until nothing is on its way to the inbox.
+   */
+  async remove(name: string, kind: NameKind, end: () => Promise<void>): Promise<boolean> {
+    if (this.#removing.has(name)) return false;
+    this.#removing.add(name);
+    try {
+      if ((await this.#store.name(name))?.kind !== kind) return false;
+      for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
+      this.#kinds.delete(name);
+      const peers = await this.#store.peers(name, kind);
+      for (const peer of peers) this.#directory.get(peer)?.peers.delete(name);
+      await end();
+      const isRemoved = await this.#store.removeName(name);
+      for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
+      this.#peersChanged(...peers);
+      return isRemoved;
+    } finally {
+      this.#removing.delete(name);
     }
-    return removed;
   }
 }
 

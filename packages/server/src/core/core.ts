@@ -37,6 +37,7 @@ export class Core implements Services {
   readonly #store: Store;
   readonly #sessions = new Set<Session>();
   #dirty: Session[] = [];
+  #unfinishedBytes = 0;
   #checking: Timer | undefined;
   #isStopping = false;
   #isFatal = false;
@@ -82,8 +83,14 @@ export class Core implements Services {
     return session;
   }
 
+  addUnfinishedBytes(bytes: number): number {
+    this.#unfinishedBytes += bytes;
+    return this.#unfinishedBytes;
+  }
+
   left(session: Session): void {
     this.#sessions.delete(session);
+    this.delivery.waitNoLonger(session);
   }
 
   flushLater(session: Session): void {
@@ -133,11 +140,11 @@ export class Core implements Services {
 
   /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
   async removeName(name: string, kind: NameKind): Promise<boolean> {
-    if ((await this.accounts.kind(name)) !== kind) return false;
-    this.directory.get(name)?.close('removed');
-    // What it left unacked is on its way to the store, and must be there before it is deleted.
-    await this.delivery.whenCommitted();
-    return this.accounts.remove(name, kind);
+    return this.accounts.remove(name, kind, async () => {
+      this.directory.get(name)?.close('removed');
+      // What it left unacked is on its way to the store, and must be there before it is deleted.
+      await this.delivery.whenQuiet(name);
+    });
   }
 
   // ---- the end

@@ -28,6 +28,14 @@ export interface DeliveryPorts {
 /** Messages that fall due within this time of each other are persisted together. */
 const PERSIST_GRAIN_MS = 5;
 
+/** Senders looked at each time, at most, for ids that may be forgotten. */
+const FORGETTING_TURNS = 4;
+
+/** What the sweep for old messages reads at once. */
+const SWEEP_INBOXES = 100;
+const SWEEP_MESSAGES = 256;
+const SWEEP_BYTES = 1024 * 1024;
+
 /** What became of a message that a client sent. */
 export type Accepted = 'pending' | 'acked' | RefusalName;
 
@@ -53,8 +61,10 @@ export class Delivery {
   #persistTimerSet = false;
 
   #pendingBytes = 0;
+  #isMemoryShort = false;
   readonly #waitingForMemory = new Set<Session>();
   #stopping = false;
+  #isSweeping = false;
 
   constructor(ports: DeliveryPorts) {
     this.store = ports.store;
@@ -108,6 +118,7 @@ export class Delivery {
     if (known !== undefined) {
       if (known.to !== to || known.hash !== hash) return 'msgIdReused';
       known.isEncrypt = isEncrypt;
+      if (known.isRefused) this.persistLater(known);
       this.counters.joined++;
       return 'pending';
     }
@@ -142,7 +153,7 @@ export class Delivery {
     message.sender = sender;
     message.isEncrypt = isEncrypt;
     this.#rememberedIds += sender.expect(message, this.time);
-    this.#pendingBytes += message.size;
+    this.#pendingBytes += message.size + serverLimits.pendingOverheadBytes;
     if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
   }
 
@@ -168,19 +179,29 @@ export class Delivery {
   }
 
   #endPending(message: Message, sender: Sender): void {
-    this.#pendingBytes -= message.size;
+    this.#pendingBytes -= message.size + serverLimits.pendingOverheadBytes;
     sender.session?.senderHasRoom();
     if (this.#waitingForMemory.size > 0 && this.hasMemory) this.#endWaitForMemory();
   }
 
   /** Whether more messages may be taken into memory. */
   get hasMemory(): boolean {
-    return this.#pendingBytes < serverLimits.pendingBytesMax;
+    return this.#pendingBytes < serverLimits.pendingBytesMax && !this.#isMemoryShort;
+  }
+
+  /** The process is running out of memory, or no longer: nobody who sends messages is read from meanwhile. */
+  set isMemoryShort(isShort: boolean) {
+    this.#isMemoryShort = isShort;
+    if (this.hasMemory) this.#endWaitForMemory();
   }
 
   /** The session stops reading until messages have left memory. */
   waitForMemory(session: Session): void {
     this.#waitingForMemory.add(session);
+  }
+
+  waitNoLonger(session: Session): void {
+    this.#waitingForMemory.delete(session);
   }
 
   #endWaitForMemory(): void {
@@ -191,7 +212,7 @@ export class Delivery {
 
   /** Forgets the settled ids of the sender whose turn it is; each comes to have its turn. */
   #forgetOldest(): void {
-    for (let turns = this.#senders.size; turns > 0; turns--) {
+    for (let turns = Math.min(FORGETTING_TURNS, this.#senders.size); turns > 0; turns--) {
       const [sender] = this.#senders.values();
       if (sender === undefined) return;
       this.#senders.delete(sender.name);
@@ -203,7 +224,9 @@ export class Delivery {
   }
 
   #refuse(message: Message, refusal: RefusalName): void {
-    const sender = this.#drop(message);
+    // The receiver may ack it yet: then so is the sender, who may as well send it again meanwhile.
+    message.isRefused = refusals[refusal].retry && message.inWindow;
+    const sender = message.isRefused ? message.sender : this.#drop(message);
     this.counters.refused[refusal]++;
     sender?.session?.refuseMessage(message.msgId, message.isEncrypt, refusals[refusal]);
   }
@@ -226,6 +249,7 @@ export class Delivery {
 
   /** Commits the message unless it is acked within `persistAfterMs`. */
   persistLater(message: Message): void {
+    message.isRefused = false;
     message.persistAt = this.time.now() + this.options.persistAfterMs;
     this.#toPersist.push(message);
     if (!this.#persistTimerSet) this.#setPersistTimer(this.options.persistAfterMs);
@@ -313,11 +337,10 @@ export class Delivery {
 
   /** Drops a message whose time has passed: by age, or by the `ttl` that its sender gave it. */
   dropIfExpired(message: Message): boolean {
-    const waitedByWall = this.time.wall() - message.wall;
-    const waitedByRun = this.time.ran() - message.ran;
-    // Age never too early: the smaller of the two. `ttl` never too late: the larger.
-    const isOld = Math.min(waitedByWall, waitedByRun) >= this.options.inboxAgeMsMax;
-    const isStale = message.ttl > 0 && Math.max(waitedByWall, waitedByRun) >= message.ttl * 1000;
+    const isOld = this.#isOld(message);
+    // `ttl` by the larger of the two clocks: never too late.
+    const waited = Math.max(this.time.wall() - message.wall, this.time.ran() - message.ran);
+    const isStale = message.ttl > 0 && waited >= message.ttl * 1000;
     if (!isOld && !isStale) return false;
     if (isOld) {
       this.counters.expiredByAge++;
@@ -325,28 +348,55 @@ export class Delivery {
       this.#log.warn({ from, to, msgId }, 'a message was dropped: its receiver did not come in time');
     } else this.counters.expiredByTtl++;
     if (message.stage === stage.stored) this.#remove(message);
-    this.#drop(message);
+    this.#drop(message)?.session?.pendingEnded();
     return true;
   }
 
-  /** Drops messages past their age from inboxes that nobody reads. */
+  /** Drops messages past their age from inboxes that nobody reads. One sweep at a time. */
   async sweepInboxes(): Promise<void> {
-    let after = '';
-    for (;;) {
-      const heads = await this.store.oldest(after, 100);
-      let dropped = 0;
-      for (const head of heads) {
-        const mailbox = this.#mailboxes.get(head.to);
-        // Whoever is online gets its inbox paged, and the check with it.
-        if (mailbox !== undefined && mailbox.phase !== 'away') continue;
-        if (this.fromStore(mailbox ?? new Mailbox(head.to, this), head) === undefined) dropped++;
+    if (this.#isSweeping) return;
+    this.#isSweeping = true;
+    try {
+      let after = '';
+      for (;;) {
+        const heads = await this.store.oldest(after, SWEEP_INBOXES);
+        for (const head of heads) if (this.#isOld(head) && !this.#isOnline(head.to)) await this.#sweepInbox(head.to);
+        const last = heads.at(-1);
+        if (last === undefined) return;
+        after = last.to;
       }
-      // Where the oldest was dropped the next may be due as well: the same inboxes again.
-      if (dropped > 0) continue;
-      const last = heads.at(-1);
-      if (last === undefined) return;
-      after = last.to;
+    } finally {
+      this.#isSweeping = false;
     }
+  }
+
+  /** Whoever is online gets its inbox paged, and the check with it. */
+  #isOnline(name: string): boolean {
+    const phase = this.#mailboxes.get(name)?.phase;
+    return phase !== undefined && phase !== 'away';
+  }
+
+  async #sweepInbox(receiver: string): Promise<void> {
+    let dropped = 0;
+    let position = 0;
+    for (;;) {
+      const { messages, end } = await this.store.page(receiver, position, SWEEP_MESSAGES, SWEEP_BYTES);
+      const old = messages.filter((message) => this.#isOld(message));
+      for (const message of old) this.store.remove({ ...message, size: message.msg.length });
+      dropped += old.length;
+      position = messages.at(-1)?.position ?? position;
+      // In order of acceptance: behind the first that is not old there is none that is.
+      if (end || old.length < messages.length || this.#isOnline(receiver)) break;
+    }
+    this.counters.expiredByAge += dropped;
+    this.counters.removed += dropped;
+    this.#log.warn({ receiver, messages: dropped }, 'messages were dropped: their receiver did not come in time');
+  }
+
+  /** Age counts by the smaller of the two clocks: never too early. */
+  #isOld(message: { readonly wall: number; readonly ran: number }): boolean {
+    const waited = Math.min(this.time.wall() - message.wall, this.time.ran() - message.ran);
+    return waited >= this.options.inboxAgeMsMax;
   }
 
   /** `redeliveryAfterMs`, doubled with each push of the same message. */
@@ -371,6 +421,11 @@ export class Delivery {
     this.#stopping = true;
     for (const mailbox of this.#mailboxes.values()) mailbox.commitAll();
     await this.#committer.whenIdle();
+  }
+
+  /** Resolves when nothing is on its way to this receiver's inbox. */
+  async whenQuiet(receiver: string): Promise<void> {
+    await this.#mailboxes.get(receiver)?.whenQuiet();
   }
 
   /** Resolves when nothing is on its way to the store. */

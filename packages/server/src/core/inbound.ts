@@ -21,17 +21,24 @@ export class InboundFrames {
   /** Cut ahead; those before `#at` are handed out. */
   #ready: Inbound[] = NONE;
   #at = 0;
+  /** What was received while there was input still to be taken. The session pauses its wire then, so it is little. */
+  #later: Uint8Array[] = [];
 
   push(chunk: Uint8Array): void {
-    this.#cutter.push(chunk);
+    if (this.#cutter.hasInput) this.#later.push(chunk);
+    else this.#cutter.push(chunk);
   }
 
-  /** The next request, its data decrypted if it was encrypted; `undefined` when more bytes are needed. */
-  next(bodyBytesMax: number, cipher: Cipher | undefined): Inbound | undefined {
+  /**
+   * The next request, its data decrypted if it was encrypted; `undefined` when more bytes are needed.
+   *
+   * @param isSettled limit and cipher stay what they are for all frames to come, so that some may be cut ahead
+   */
+  next(bodyBytesMax: number, cipher: Cipher | undefined, isSettled: boolean): Inbound | undefined {
     if (this.#at < this.#ready.length) return this.#ready[this.#at++];
     const first = this.#cut(bodyBytesMax);
     if (typeof first !== 'object' || cipher === undefined) return first;
-    const second = this.#cutter.hasInput ? this.#cut(bodyBytesMax) : undefined;
+    const second = isSettled && this.#cutter.hasInput ? this.#cut(bodyBytesMax) : undefined;
     if (second === undefined) {
       decryptTogether([first], cipher);
       return first;
@@ -53,10 +60,20 @@ export class InboundFrames {
     return this.#cutter.midFrame;
   }
 
+  /** Room taken for a frame that has not arrived whole. */
+  get unfinishedBytes(): number {
+    return this.#cutter.unfinishedBytes;
+  }
+
   #cut(bodyBytesMax: number): Inbound | undefined {
-    const body = this.#cutter.next(bodyBytesMax);
-    if (body === undefined || body === 'too long') return body;
-    return decodeEnvelope(body) ?? 'not protobuf';
+    for (;;) {
+      const body = this.#cutter.next(bodyBytesMax);
+      if (body === 'too long') return body;
+      if (body !== undefined) return decodeEnvelope(body) ?? 'not protobuf';
+      const chunk = this.#later.shift();
+      if (chunk === undefined) return undefined;
+      this.#cutter.push(chunk);
+    }
   }
 }
 

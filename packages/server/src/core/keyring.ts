@@ -28,6 +28,11 @@ export class ServerKey {
     return this.#key.decrypt(ciphertext);
   }
 
+  /** It serves nobody any more: forgets the ciphertexts. */
+  retire(): void {
+    this.#accepted.clear();
+  }
+
   /** False when this ciphertext was accepted before. */
   acceptOnce(ciphertext: Uint8Array): boolean {
     const fingerprint = String.fromCharCode(...ciphertext.subarray(-FINGERPRINT_BYTES));
@@ -74,8 +79,11 @@ export class Keyring {
     this.#generating = true;
     try {
       const next = new ServerKey(await this.#rsa.generate(), this.#time.now());
-      this.#current.retiredAt = this.#time.now();
+      const old = this.#current;
+      old.retiredAt = this.#time.now();
       this.#current = next;
+      // A while later than `serves` says, for what is being decrypted then.
+      this.#time.after(2 * serverLimits.rsaKeyGraceMs, () => old.retire());
     } catch (error) {
       this.#log.error({ err: error }, 'no new RSA key could be made; the old one stays in use');
     } finally {

@@ -45,8 +45,9 @@ export class Mailbox {
   /** While joining: accepted, not pushed, not queued. */
   #joiners: Message[] = [];
 
-  /** Messages for this receiver in the committer. */
+  /** Messages for this receiver in the committer, and who waits until there are none. */
   #committing = 0;
+  #quiet: (() => void)[] = [];
   /** Those of them that are in the window, and those that were acked meanwhile. */
   #committingInWindow = 0;
   #committingAcked = 0;
@@ -60,7 +61,11 @@ export class Mailbox {
   /** A backlog is pushed only when asked for, or some time after login. */
   #gateOpen = false;
   #paging = false;
+  /** The last message of the store that has not been in the window; 0 when all have. */
+  #unseenTo = 0;
   #nextRedeliveryAt = 0;
+  /** Places in the window that have not moved for some time. */
+  #stuck = 0;
 
   constructor(name: string, delivery: Delivery) {
     this.name = name;
@@ -103,7 +108,7 @@ export class Mailbox {
   }
 
   /** The same sender's msgId in the window: sent again after the sender's own memory of it was lost. */
-  #twin(message: Message): Message | undefined {
+  #twin(message: { readonly from: string; readonly msgId: string }): Message | undefined {
     const twin = this.#window.get(message.msgId);
     if (twin !== undefined && twin.from === message.from) return twin;
     if (this.#held.length === 0) return undefined;
@@ -119,7 +124,7 @@ export class Mailbox {
   persist(message: Message): void {
     if (message.stage !== stage.accepted || message.acked) return;
     if (message.inWindow) this.#commit(message);
-    else this.#fallBehind();
+    else if (this.phase === 'joining') this.#fallBehind();
   }
 
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
@@ -147,10 +152,13 @@ export class Mailbox {
     message.stage = stage.stored;
     message.position = position;
     this.#hasStored = true;
-    if (message.inWindow) {
-      if (position > this.#cursor) this.#cursor = position;
+    if (message.inWindow || message.acked) {
+      if (position > this.#cursor && this.#unseenTo <= this.#cursor) this.#cursor = position;
       if (message.pushedAt > 0) message.msg = undefined;
-    } else message.msg = undefined;
+    } else {
+      message.msg = undefined;
+      this.#unseenTo = position;
+    }
     this.#left(message);
   }
 
@@ -160,8 +168,14 @@ export class Mailbox {
     this.#left(message);
   }
 
+  /** Resolves when nothing for this receiver is in the committer. */
+  whenQuiet(): Promise<void> {
+    return this.#committing === 0 ? Promise.resolve() : new Promise((resolve) => this.#quiet.push(resolve));
+  }
+
   #left(message: Message): void {
     this.#committing--;
+    if (this.#committing === 0) for (const resolve of this.#quiet.splice(0)) resolve();
     if (message.acked) this.#committingAcked--;
     else if (message.inWindow) this.#committingInWindow--;
     if (this.phase === 'away') this.#delivery.release(this);
@@ -175,8 +189,10 @@ export class Mailbox {
     this.#session = session;
     this.phase = 'behind';
     this.#cursor = 0;
+    this.#unseenTo = 0;
     this.#gateOpen = false;
     this.#paging = false;
+    this.#stuck = 0;
     this.#hasStored = false;
     this.#isStarted = false;
     this.#nextRedeliveryAt = this.#delivery.time.now() + this.#delivery.options.redeliveryAfterMs;
@@ -185,6 +201,7 @@ export class Mailbox {
   /** Something lay in the store at login. */
   hasBacklog(): void {
     this.#hasStored = true;
+    this.#unseenTo = Number.POSITIVE_INFINITY;
   }
 
   /** The login has been answered: live when nothing is stored, else the backlog waits for 202 or its time. */
@@ -286,8 +303,18 @@ export class Mailbox {
     for (const message of waiting) {
       if (this.#window.has(message.msgId) || this.#held.some((held) => held.from === message.from)) {
         this.#held.push(message);
+      } else if (this.#dropIfExpired(message)) {
+        this.#windowBytes -= message.size;
+        message.inWindow = false;
       } else this.#send(message);
     }
+  }
+
+  /** For a message of the window. */
+  #dropIfExpired(message: Message): boolean {
+    if (!this.#delivery.dropIfExpired(message)) return false;
+    if (message.stage === stage.queued || message.stage === stage.writing) this.#committingInWindow--;
+    return true;
   }
 
   // ---- from the store
@@ -324,34 +351,48 @@ export class Mailbox {
     if (this.phase === 'joining' && this.#committing > 0) return;
     const count = serverLimits.windowMessagesMax - this.#window.size - this.#held.length;
     const bytes = serverLimits.windowBytesMax - this.#windowBytes;
+    // Not for every single ack, but for a part of what moves: places held by what is never acked do not count.
     const isEmpty = count === serverLimits.windowMessagesMax;
-    if (!isEmpty && (count < serverLimits.windowMessagesMax / 4 || bytes <= 0)) return;
+    const moving = serverLimits.windowMessagesMax - this.#stuck;
+    if (!isEmpty && (count < Math.max(1, moving / 4) || bytes <= 0)) return;
     this.#paging = true;
+    const unseenTo = this.#unseenTo;
     this.#delivery.store.page(this.name, this.#cursor, count, bytes).then(
       (page) => {
         if (this.#session !== session) return;
         this.#paging = false;
         for (const stored of page.messages) this.#enterStored(stored);
-        if (page.end) this.#reachedEnd();
-        else if (this.phase === 'joining') this.#fallBehind();
+        if (!page.end) {
+          if (this.phase === 'joining') this.#fallBehind();
+        } else if (this.#unseenTo === unseenTo) this.#reachedEnd();
+        // What was stored since may not be in what was read. From now on nothing more is, and it is read again.
+        else this.phase = 'joining';
         this.#page();
       },
       (error: unknown) => {
         if (this.#session !== session) return;
-        this.#paging = false;
         this.#delivery.storeFailed(error);
+        this.#delivery.time.after(this.#delivery.options.backlogAfterMs, () => {
+          if (this.#session !== session) return;
+          this.#paging = false;
+          this.#page();
+        });
       },
     );
   }
 
   #enterStored(stored: StoredMessage): void {
     this.#cursor = stored.position;
+    const twin = this.#twin(stored);
+    // Only this one's own place in the store, read again: it was stored while something before it was not yet read.
+    if (twin !== undefined && (twin.stage !== stage.stored || twin.position === stored.position)) return;
     const message = this.#delivery.fromStore(this, stored);
     if (message !== undefined) this.#enter(message);
   }
 
   /** The store held nothing behind the cursor when it was read. */
   #reachedEnd(): void {
+    this.#unseenTo = 0;
     if (this.#committing > 0) {
       if (this.phase === 'behind') this.phase = 'joining';
       return;
@@ -361,6 +402,7 @@ export class Mailbox {
     this.#joiners = [];
     for (let i = 0; i < joiners.length; i++) {
       const message = joiners[i]!;
+      if (this.#delivery.dropIfExpired(message)) continue;
       if (!this.#hasRoom(message.size)) {
         this.#joiners = joiners.slice(i);
         this.#fallBehind();
@@ -374,6 +416,7 @@ export class Mailbox {
 
   /** Pushes again what has been unacked for long: called about once a second. */
   redeliver(now: number): void {
+    if (this.phase !== 'live') this.#countStuck(now);
     if (now < this.#nextRedeliveryAt) return;
     this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
     if (this.#window.size === 0) return;
@@ -387,6 +430,15 @@ export class Mailbox {
     this.#pushAgain(again);
   }
 
+  #countStuck(now: number): void {
+    let stuck = this.#held.length;
+    for (const message of this.#window.values()) {
+      if (message.pushedAt > 0 && now - message.pushedAt >= serverLimits.stuckAfterMs) stuck++;
+    }
+    this.#stuck = stuck;
+    if (stuck > 0) this.#page();
+  }
+
   #pushAgain(messages: readonly Message[]): void {
     const session = this.#session;
     if (messages.length === 0 || session === undefined || session.isCongested) return;
@@ -394,7 +446,7 @@ export class Mailbox {
     const now = this.#delivery.time.now();
     for (const message of messages) {
       message.pushedAt = now;
-      if (this.#delivery.dropIfExpired(message)) this.#leaveWindow(message);
+      if (this.#dropIfExpired(message)) this.#leaveWindow(message);
       else if (message.msg === undefined) inStore.push(message);
       else this.#pushOnceMore(message);
     }

@@ -37,6 +37,8 @@ export class Message {
 
   /** Whom to ack, until settled. */
   sender: Sender | undefined;
+  /** It could not be stored, and its sender was told; but it is in the window, so it may be acked yet. */
+  isRefused = false;
   /** How the ack goes. */
   isEncrypt = false;
 

@@ -29,6 +29,8 @@ export interface Services {
   createCipher(key: Uint8Array): Cipher;
   /** Has `session.flush` called at the end of this turn. */
   flushLater(session: Session): void;
+  /** Adds to the room taken for frames that have not arrived whole; returns how much it is in all. */
+  addUnfinishedBytes(bytes: number): number;
   /** The session has ended. */
   left(session: Session): void;
 }

@@ -69,9 +69,9 @@ export class Session {
   readonly wire: Wire;
   readonly services: Services;
   readonly #inbound = new InboundFrames();
-  /** Bytes that came while it did not read on. */
-  #later: Uint8Array | undefined;
   #holds = 0;
+  /** Those of them that end with this turn. */
+  #endingHolds = 0;
   #inputEnded = false;
   #isPaused = false;
 
@@ -87,6 +87,7 @@ export class Session {
   #receivedAt: number;
   #loginDeadline: number;
   #frameBegunAt = 0;
+  #unfinishedBytes = 0;
 
   #answers: Uint8Array[] = [];
   #acks: Ack[] = [];
@@ -118,13 +119,9 @@ export class Session {
     if (this.#isClosed) return;
     this.#receivedAt = this.services.time.now();
     this.services.counters.bytesReceived += chunk.length;
-    if (this.#holds !== 0) {
-      this.#later = chunk;
-      this.#pause();
-      return;
-    }
     this.#inbound.push(chunk);
-    this.#work();
+    if (this.#holds === 0) this.#work();
+    else this.#pause();
   }
 
   /** The peer sends no more; what it sent still takes effect. */
@@ -145,12 +142,9 @@ export class Session {
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
       const limit = this.login === undefined ? wireLimits.frameBytesMaxBeforeLogin : wireLimits.frameBytesMax;
-      const request = this.#inbound.next(limit, this.cipher);
-      if (request === undefined) {
-        if (this.#later === undefined) break;
-        this.#inbound.push(this.#later);
-        this.#later = undefined;
-      } else if (request === 'too long') {
+      const request = this.#inbound.next(limit, this.cipher, this.login !== undefined);
+      if (request === undefined) break;
+      if (request === 'too long') {
         this.close('frameTooLong');
         return;
       } else if (request === 'not protobuf') {
@@ -158,21 +152,33 @@ export class Session {
         this.#sendError(refusals.notProtobuf, '');
         this.close('notProtobuf');
         return;
-      } else {
-        cut++;
-        this.#handleSafely(request);
       }
+      cut++;
+      this.#handleSafely(request);
     }
     this.services.counters.frames += cut;
     if (this.#isClosed) return;
-    if (!this.#inbound.midFrame) this.#frameBegunAt = 0;
-    else if (this.#frameBegunAt === 0 || cut > 0) this.#frameBegunAt = this.#receivedAt;
-    if (this.#holds !== 0) return;
+    this.#noteUnfinished(cut > 0);
+    if (this.#holds !== 0 || this.#isClosed) return;
     if (this.#isPaused) {
       this.#isPaused = false;
+      // What it could not send meanwhile is not held against it.
+      this.#receivedAt = this.services.time.now();
       this.wire.resume();
     }
     this.#closeIfEnded();
+  }
+
+  /** Keeps account of a frame that has not arrived whole: since when, and of its room. */
+  #noteUnfinished(isAnother: boolean): void {
+    if (!this.#inbound.midFrame) this.#frameBegunAt = 0;
+    else if (this.#frameBegunAt === 0 || isAnother) this.#frameBegunAt = this.#receivedAt;
+    const bytes = this.#inbound.unfinishedBytes;
+    if (bytes === this.#unfinishedBytes) return;
+    const more = bytes - this.#unfinishedBytes;
+    this.#unfinishedBytes = bytes;
+    const isTooMuch = this.services.addUnfinishedBytes(more) > serverLimits.unfinishedBytesMax;
+    if (isTooMuch && bytes > serverLimits.unfinishedBytesFree) this.close('unfinishedFrames');
   }
 
   /** The peer has ended its side: so does the server, once every message of it has been acked or refused. */
@@ -227,10 +233,18 @@ export class Session {
         this.#holds &= ~hold.command;
         if (this.#isClosed) return;
         this.services.log.error({ err: error, cmd: request.cmd, name: this.login?.name }, 'a command failed');
-        this.refuse(request, 'internalError');
+        this.#refuseFailed(request);
         this.#work();
       },
     );
+  }
+
+  /** For a message any answer but a retry notice would be taken for an ack. */
+  #refuseFailed(request: Envelope): void {
+    if (request.cmd === cmd.message) {
+      this.services.counters.refused.storeAway++;
+      this.refuseMessage(request.msgId, request.isEncrypt, refusals.storeAway);
+    } else this.refuse(request, 'internalError');
   }
 
   #endHold(reason: number): void {
@@ -257,6 +271,13 @@ export class Session {
     this.peers = new Set();
   }
 
+  /** What the session needs could not be loaded: it is nobody's again, and may try once more. */
+  loginUndone(): void {
+    this.#leaveName();
+    if (!this.#isClosed) this.login = undefined;
+    this.loginFailed();
+  }
+
   /** A newer session of the same name has taken over. */
   supersede(): void {
     this.#send(cmd.conflict, '', false, EMPTY);
@@ -276,8 +297,13 @@ export class Session {
   /** Leaves mailbox, sender and directory. What comes for this session from here on is ignored. */
   #leave(): void {
     this.#isClosed = true;
-    this.#later = undefined;
+    this.services.addUnfinishedBytes(-this.#unfinishedBytes);
+    this.#unfinishedBytes = 0;
     this.services.left(this);
+    this.#leaveName();
+  }
+
+  #leaveName(): void {
     const login = this.login;
     if (login === undefined) return;
     if (login.sender.session === this) login.sender.session = undefined;
@@ -289,8 +315,9 @@ export class Session {
   // ---- deadlines, about once a second
 
   check(now: number): void {
-    // What it cannot send because the server does not read does not count against it.
-    const isHeldUp = (this.#holds & ~hold.unsent) !== 0;
+    // A command that waits is the server's to finish. All other reasons not to read on may last too long: then the
+    // client had better come again.
+    const isHeldUp = (this.#holds & hold.command) !== 0;
     const quietMs = now - Math.max(this.#receivedAt, this.wire.wroteAt);
     if (this.login === undefined && now >= this.#loginDeadline && !isHeldUp) {
       this.close('loginTimeout');
@@ -333,7 +360,7 @@ export class Session {
   refuseMessage(msgId: string, isEncrypt: boolean, refusal: Refusal): void {
     if (!refusal.retry) this.#answerTo(cmd.message, msgId, isEncrypt, answerBody(refusal.code, refusal.msg));
     else if (this.login?.nack) this.#answerTo(cmd.message, msgId, isEncrypt, retryBody(refusal));
-    this.#closeIfEnded();
+    this.pendingEnded();
   }
 
   /** The ack of a message (cmd 200): same msgId, no data. */
@@ -447,6 +474,7 @@ export class Session {
 
   /** Stops reading when its sender has too much on its way, or memory is short. */
   holdIfFull(): void {
+    if (this.#isClosed) return;
     if (this.login?.sender.isFull) this.#holds |= hold.sender;
     if (!this.services.delivery.hasMemory) {
       this.#holds |= hold.memory;
@@ -462,10 +490,21 @@ export class Session {
     this.#endHoldLater(hold.memory);
   }
 
+  /** A message of this sender was refused or dropped. */
+  pendingEnded(): void {
+    this.#closeIfEnded();
+  }
+
   /** For reasons that end in the midst of other work: reading goes on when that is done. */
   #endHoldLater(reason: number): void {
-    this.#holds &= ~reason;
-    if (this.#holds === 0) this.services.time.endOfTurn(() => this.#endHold(0));
+    const isScheduled = this.#endingHolds !== 0;
+    this.#endingHolds |= reason;
+    if (isScheduled) return;
+    this.services.time.endOfTurn(() => {
+      const ending = this.#endingHolds;
+      this.#endingHolds = 0;
+      this.#endHold(ending);
+    });
   }
 }
 

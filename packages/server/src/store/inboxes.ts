@@ -85,10 +85,13 @@ export class Inboxes {
 
   async #pinAll(receivers: ReadonlySet<string>): Promise<Map<string, Inbox>> {
     const inboxes = new Map<string, Inbox>();
+    const missing: Promise<void>[] = [];
     for (const receiver of receivers) {
-      const inbox = this.#pin(receiver) ?? (await this.#loadAndPin(receiver));
-      inboxes.set(receiver, inbox);
+      const inbox = this.#pin(receiver);
+      if (inbox !== undefined) inboxes.set(receiver, inbox);
+      else missing.push(this.#loadAndPin(receiver).then((loaded) => void inboxes.set(receiver, loaded)));
     }
+    if (missing.length > 0) await Promise.all(missing);
     return inboxes;
   }
 

@@ -2,25 +2,20 @@
 export class Locks {
   readonly #last = new Map<string, Promise<void>>();
 
-  /** Runs `work` when nothing else holds any of `names`. Taken in one order by all, so nobody waits in a circle. */
+  /**
+   * Runs `work` when nothing asked for earlier holds any of `names`. Its place is taken for all of them at once, so the
+   * order is the same on each and nobody waits in a circle.
+   */
   async hold<Result>(names: readonly string[], work: () => Promise<Result>): Promise<Result> {
-    const releases: (() => void)[] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const before = names.map((name) => this.#last.get(name));
+    for (const name of names) this.#last.set(name, promise);
     try {
-      for (const name of [...new Set(names)].sort()) releases.push(await this.#take(name));
+      await Promise.all(before);
       return await work();
     } finally {
-      for (const release of releases) release();
-    }
-  }
-
-  async #take(name: string): Promise<() => void> {
-    const before = this.#last.get(name);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#last.set(name, promise);
-    await before;
-    return () => {
-      if (this.#last.get(name) === promise) this.#last.delete(name);
+      for (const name of names) if (this.#last.get(name) === promise) this.#last.delete(name);
       resolve();
-    };
+    }
   }
 }

@@ -36,12 +36,13 @@ export class Writer {
   #isWriting = false;
   #lazyTimer: NodeJS.Timeout | undefined;
   #hasLate = false;
+  #hasFailed = false;
   #idle: (() => void)[] = [];
   /** Batches and operations written since start. */
   batches = 0;
   operations = 0;
 
-  /** @param onError is told of failures of unsynced operations, which nobody waits for */
+  /** @param onError is told, once, that a write failed: from then on nothing is written */
   constructor(db: LevelDb, onError: (error: unknown) => void) {
     this.#db = db;
     this.#onError = onError;
@@ -54,8 +55,8 @@ export class Writer {
 
   /** There are late operations: they are written soon, without sync. */
   lateSoon(): void {
-    if (!this.#isWriting) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
     this.#hasLate = true;
+    if (!this.#isWriting) this.#startSoon();
   }
 
   /** Resolves when the operations are synced to disk. */
@@ -73,10 +74,16 @@ export class Writer {
   writeLazily(operations: readonly Operation[], done?: () => void): void {
     this.#add(operations, false, (error) => {
       if (error === undefined) done?.();
-      else this.#onError(error);
     });
     if (this.#next.operations.length >= LAZY_MAX) this.#start();
-    else this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+    else this.#startSoon();
+  }
+
+  #startSoon(): void {
+    this.#lazyTimer ??= setTimeout(() => {
+      this.#lazyTimer = undefined;
+      this.#start();
+    }, LAZY_MS);
   }
 
   #add(operations: readonly Operation[], isSynced: boolean, done: (error: unknown) => void): void {
@@ -88,6 +95,10 @@ export class Writer {
 
   #start(): void {
     if (this.#isWriting) return;
+    if (this.#hasFailed) {
+      this.#failNext();
+      return;
+    }
     clearTimeout(this.#lazyTimer);
     this.#lazyTimer = undefined;
     const group = this.#next;
@@ -106,6 +117,14 @@ export class Writer {
     );
   }
 
+  /** After a failure nothing is written any more. */
+  #failNext(): void {
+    const group = this.#next;
+    this.#next = newGroup();
+    for (const done of group.done) done(new Error('a write failed before'));
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
   #addLate(group: Group): void {
     this.#hasLate = false;
     const late = this.#late();
@@ -113,16 +132,21 @@ export class Writer {
     for (const operation of late.operations) group.operations.push(operation);
     group.done.push((error) => {
       if (error === undefined) late.done();
-      else this.#onError(error);
     });
   }
 
   #finish(group: Group, error: unknown): void {
     this.#isWriting = false;
+    // Behind a failed write nothing can be relied on, whatever it was for: LevelDB may lose at recovery what comes after
+    // it in its log. The server ends before it acks anything more.
+    if (error !== undefined && !this.#hasFailed) {
+      this.#hasFailed = true;
+      this.#onError(error);
+    }
     for (const done of group.done) done(error);
     // Lazy operations alone may wait on; anything else goes at once.
     if (this.#next.isSynced || this.#idle.length > 0 || this.#next.operations.length >= LAZY_MAX) this.#start();
-    else if (this.#next.done.length > 0 || this.#hasLate) this.#lazyTimer ??= setTimeout(() => this.#start(), LAZY_MS);
+    else if (this.#next.done.length > 0 || this.#hasLate) this.#startSoon();
   }
 
   /** Resolves when everything is written. */

@@ -6,6 +6,7 @@ import {
   OK_BODY,
   readAuthenticate,
   serverLimits,
+  utf8Length,
 } from '@hawser/protocol';
 import type { Watch } from '../accounts.ts';
 import type { Session } from '../session.ts';
@@ -29,7 +30,7 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
     });
     if (session.isClosed) return;
-    if (seen === 'nameIsUser') {
+    if (seen === 'nameIsUser' || seen === 'busy') {
       refuseLogin(session, request, seen);
       return;
     }
@@ -42,6 +43,6 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
 }
 
 /** What a device says of itself is kept only up to a size; it may log in with more. */
-function bounded(text: string | undefined, lengthMax: number): string | undefined {
-  return text !== undefined && text.length <= lengthMax ? text : undefined;
+function bounded(text: string | undefined, bytesMax: number): string | undefined {
+  return text !== undefined && utf8Length(text) <= bytesMax ? text : undefined;
 }

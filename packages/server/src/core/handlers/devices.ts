@@ -19,8 +19,8 @@ function change(session: Session, request: Envelope, how: 'bind' | 'unbind'): Pr
   }
   const login = session.login;
   if (login === undefined) return undefined;
-  if (how === 'bind' && !isName(body.deviceId)) {
-    session.refuse(request, 'badName');
+  if (!isName(body.deviceId)) {
+    session.refuse(request, how === 'bind' ? 'badName' : 'deviceNotAdded');
     return undefined;
   }
   return session.services.accounts[how](login.name, body.deviceId).then((verdict) => {

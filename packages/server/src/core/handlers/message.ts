@@ -1,4 +1,4 @@
-import { type Envelope, Fault, isMsgId, type MessageBody, readMessage, refusals } from '@hawser/protocol';
+import { type Envelope, Fault, isMsgId, isName, type MessageBody, readMessage, refusals } from '@hawser/protocol';
 import type { Session } from '../session.ts';
 
 /** cmd 200: a message to a user or a device. */
@@ -19,7 +19,15 @@ export function message(session: Session, request: Envelope): Promise<void> | un
   }
   // The body is a view of what was received, which does not outlive this turn.
   const kept = { ...body, msg: body.msg.slice() };
-  return allowed.then((isAllowed) => accept(session, request, kept, isAllowed));
+  return allowed.then(
+    (isAllowed) => accept(session, request, kept, isAllowed),
+    (error: unknown) => {
+      // Whether it is allowed is not known: any answer but a retry notice would be taken for an ack.
+      session.services.delivery.storeFailed(error);
+      session.services.counters.refused.storeAway++;
+      session.refuseMessage(request.msgId, request.isEncrypt, refusals.storeAway);
+    },
+  );
 }
 
 /**
@@ -31,6 +39,7 @@ function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
   const login = session.login;
   if (login === undefined || login.role === 'device' || to === '') return false;
   if (to === login.name) return true;
+  if (!isName(to)) return false;
   const { accounts } = session.services;
   const kind = accounts.knownKind(to);
   if (kind !== undefined) return kind === 'user';
@@ -39,13 +48,13 @@ function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
 
 function accept(session: Session, request: Envelope, body: MessageBody, isAllowed: boolean): void {
   const login = session.login;
-  if (login === undefined || session.isClosed) return;
+  // A session that has ended meanwhile makes no difference: what was read before stands.
+  if (login === undefined) return;
   if (!isAllowed) {
     session.refuse(request, 'notAllowed');
     return;
   }
-  // Decrypted data is a buffer of its own; data in the clear is a view of what was received.
-  const msg = request.isEncrypt ? body.msg : body.msg.slice();
+  const msg = request.isEncrypt && !isMuchLess(body.msg) ? body.msg : body.msg.slice();
   const { delivery, counters } = session.services;
   const accepted = delivery.accept(login.sender, request.msgId, request.isEncrypt, body.to, msg, body.ttl);
   if (accepted === 'acked') session.ack(request);
@@ -53,4 +62,15 @@ function accept(session: Session, request: Envelope, body: MessageBody, isAllowe
     counters.refused[accepted]++;
     session.refuseMessage(request.msgId, request.isEncrypt, refusals[accepted]);
   } else session.holdIfFull();
+}
+
+/** Data of more than this is decrypted into a buffer of its own. */
+const SMALL_BUFFER_BYTES = 32 * 1024;
+
+/**
+ * Whether keeping `msg` would keep much more than it. What was decrypted lies in a buffer of its own or with the data of
+ * a few other frames; data in the clear is a view of what was received, which is copied in any case.
+ */
+function isMuchLess(msg: Uint8Array): boolean {
+  return msg.buffer.byteLength > SMALL_BUFFER_BYTES && msg.length < msg.buffer.byteLength / 2;
 }

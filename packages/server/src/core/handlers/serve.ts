@@ -25,9 +25,18 @@ export async function serve(
   mailbox.attach(session);
   if (isNew) return true;
   const kind = role === 'app' ? 'user' : 'device';
-  const [peers, hasBacklog] = await Promise.all([accounts.peers(name, kind), delivery.store.hasBacklog(name)]);
-  if (session.isClosed) return false;
-  session.peers = peers;
-  if (hasBacklog) mailbox.hasBacklog();
-  return true;
+  try {
+    const [hasBacklog] = await Promise.all([
+      delivery.store.hasBacklog(name),
+      accounts.loadPeers(name, kind, (peers) => {
+        session.peers = peers;
+      }),
+    ]);
+    if (session.isClosed) return false;
+    if (hasBacklog) mailbox.hasBacklog();
+    return true;
+  } catch (error) {
+    session.loginUndone();
+    throw error;
+  }
 }

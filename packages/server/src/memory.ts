@@ -1,0 +1,28 @@
+import { totalmem } from 'node:os';
+import { getHeapStatistics } from 'node:v8';
+import { serverLimits } from '@hawser/protocol';
+
+/** How much of what it may use the process uses, in percent: the worse of its heap and its memory as a whole. */
+export function memoryPercent(): number {
+  const { used_heap_size: heapUsed, heap_size_limit: heapMax } = getHeapStatistics();
+  // The limit of the control group when there is one.
+  const allowed = Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem());
+  return 100 * Math.max(heapUsed / heapMax, process.memoryUsage.rss() / allowed);
+}
+
+/** Opens and shuts a gate as memory runs short and comes back; returns what stops it. */
+export function watchMemory(
+  onChange: (isShort: boolean) => void,
+  percent: () => number = memoryPercent,
+  everyMs: number = serverLimits.memoryCheckMs,
+): () => void {
+  let isShort = false;
+  const timer = setInterval(() => {
+    const used = percent();
+    const next = isShort ? used > serverLimits.memoryPercentResume : used > serverLimits.memoryPercentPause;
+    if (next === isShort) return;
+    isShort = next;
+    onChange(isShort);
+  }, everyMs);
+  return () => clearInterval(timer);
+}
