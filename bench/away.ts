@@ -26,7 +26,7 @@ export async function away(job: Job, keys: Keys): Promise<Outcome> {
     link.close();
   }
   const users = await inParallel(PAIRS, SETUP_PARALLEL, (index) =>
-    setup.user(`user-${index}`, `device-${index}`, index),
+    setup.user(`user-${index}`, [`device-${index}`], index),
   );
   await sleep(SETTLE_MS);
   const pairs = users.map(

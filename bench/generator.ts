@@ -1,13 +1,15 @@
 // The load generator's process: one job as JSON in its only argument, one outcome as JSON on standard output.
 import { randomBytes } from 'node:crypto';
 import { away } from './away.ts';
+import { drain, fill } from './away-many.ts';
 import { idle } from './idle.ts';
 import type { Job, Outcome } from './job.ts';
 import { logins } from './logins.ts';
+import { stuck } from './stuck.ts';
 import { throughput } from './throughput.ts';
 import { Keys } from './wire.ts';
 
-const SCENARIOS = { throughput, logins, idle, away } as const;
+const SCENARIOS = { throughput, logins, idle, away, stuck, fill, drain } as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');
 let outcome: Outcome;

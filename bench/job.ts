@@ -3,14 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from './link.ts';
 
 export type Job = {
-  kind: 'throughput' | 'logins' | 'idle' | 'away';
+  kind: 'throughput' | 'logins' | 'idle' | 'away' | 'stuck' | 'fill' | 'drain';
   endpoint: Endpoint;
   adminPort: number | null;
   /** The server's process, for its CPU time and memory. */
   pid: number;
   warmUpMs: number;
   measureMs: number;
-  /** Messages in flight per pair. */
+  /** Messages in flight per pair of sender and receiver. */
   window: number;
 };
 
@@ -19,6 +19,8 @@ export type Outcome = {
   figures: Record<string, number | null>;
   /** Promises of the protocol seen broken; the benchmark fails when there is one. */
   violations: string[];
+  /** What was read again and again, for the JSON alone. */
+  series?: Record<string, number[]>;
 };
 
 /** Waits until `done` holds; false when it did not in time. */

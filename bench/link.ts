@@ -58,6 +58,22 @@ export class Link {
     this.#socket.write(frame(cmd, id, true, body === null ? null : this.keys.ecb.seal(JSON.stringify(body))));
   }
 
+  /** Gathers what is written until `uncork`; false when it did already. */
+  cork(): boolean {
+    if (this.#socket.writableCorked > 0) return false;
+    this.#socket.cork();
+    return true;
+  }
+
+  uncork(): void {
+    this.#socket.uncork();
+  }
+
+  /** Reads no more, for good. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
   close(): void {
     this.#closing = true;
     this.#socket.end();

@@ -1,13 +1,18 @@
 // npm run bench: a fresh server for every scenario and run, one generator process against it, a table at the end.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { Job } from './job.ts';
+import type { Job, Outcome } from './job.ts';
 import { cautions, machineFacts, type Run, table } from './report.ts';
-import { generate, killAll, startServer, type Target } from './server.ts';
+import { residentKiB } from './sampling.ts';
+import { generate, killAll, makeData, type Running, removeData, startServer, type Target } from './server.ts';
+
+/** A job of the generator, or the server stopped and started on the same data. */
+type Step = Job['kind'] | 'restart';
 
 type Scenario = {
-  kind: Job['kind'];
+  steps: readonly Step[];
   window: number;
   /** Server on core 0, generator on core 1; else both wherever the system puts them. */
   pinned: boolean;
@@ -17,12 +22,15 @@ type Scenario = {
 };
 
 const SCENARIOS: Record<string, Scenario> = {
-  throughput: { kind: 'throughput', window: 20, pinned: true, quick: true, floor: true },
-  'throughput-1': { kind: 'throughput', window: 1, pinned: true, quick: true, floor: true },
-  logins: { kind: 'logins', window: 0, pinned: false, quick: true, floor: true },
-  'logins-pinned': { kind: 'logins', window: 0, pinned: true, quick: false, floor: true },
-  idle: { kind: 'idle', window: 0, pinned: true, quick: false, floor: true },
-  away: { kind: 'away', window: 128, pinned: true, quick: false, floor: false },
+  throughput: { steps: ['throughput'], window: 20, pinned: true, quick: true, floor: true },
+  'throughput-1': { steps: ['throughput'], window: 1, pinned: true, quick: true, floor: true },
+  logins: { steps: ['logins'], window: 0, pinned: false, quick: true, floor: true },
+  'logins-pinned': { steps: ['logins'], window: 0, pinned: true, quick: false, floor: true },
+  idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
+  away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
+  stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
+  'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
+  restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
 const USAGE = `node bench/main.ts [options]
@@ -64,19 +72,58 @@ function chosenScenarios(): string[] {
   return names;
 }
 
+const RESTART_SETTLE_MS = 2000;
+
+/** Stops the server and starts it on the same data. */
+async function restart(server: Running, start: () => Promise<Running>): Promise<[Running, Outcome]> {
+  const stoppedAtMs = performance.now();
+  const violations = await server.stop();
+  const stopMs = performance.now() - stoppedAtMs;
+  const restarted = await start();
+  const { pid, readyMs, readyCpuMs } = restarted;
+  const residentMiBReady = residentKiB(pid) / 1024;
+  await sleep(RESTART_SETTLE_MS);
+  const figures = {
+    readyMs,
+    readyMsFresh: server.readyMs,
+    readyCpuMs,
+    readyCpuMsFresh: server.readyCpuMs,
+    stopMs,
+    residentMiBReady,
+    residentMiBRestarted: residentKiB(pid) / 1024,
+  };
+  return [restarted, { figures, violations }];
+}
+
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
-  const { kind, window, pinned } = SCENARIOS[name]!;
+  const { steps, window, pinned } = SCENARIOS[name]!;
   const serverArgs = options['server-args'].split(/\s+/).filter((arg) => arg !== '');
+  const all: Run = { scenario: name, target, run, figures: {}, violations: [], series: {} };
+  const add = ({ figures, violations, series }: Outcome) => {
+    Object.assign(all.figures, figures);
+    all.violations.push(...violations);
+    Object.assign(all.series, series);
+  };
+  const data = makeData(options.data);
+  const start = () => startServer(target, pinned ? 0 : null, data, serverArgs);
   try {
-    const server = await startServer(target, pinned ? 0 : null, options.data, serverArgs);
-    const { pid, endpoint, adminPort } = server;
-    const job: Job = { kind, endpoint, adminPort, pid, warmUpMs, measureMs, window };
-    const { figures, violations } = await generate(pinned ? 1 : null, job);
-    return { scenario: name, target, run, figures, violations: [...violations, ...(await server.stop())] };
+    let server = await start();
+    for (const step of steps) {
+      if (step === 'restart') {
+        const [restarted, outcome] = await restart(server, start);
+        server = restarted;
+        add(outcome);
+      } else {
+        const { pid, endpoint, adminPort } = server;
+        add(await generate(pinned ? 1 : null, { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window }));
+      }
+    }
+    all.violations.push(...(await server.stop()));
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    return { scenario: name, target, run, figures: {}, violations: [text] };
+    all.violations.push(error instanceof Error ? error.message : String(error));
   }
+  removeData(data);
+  return all;
 }
 
 function headline({ figures }: Run): string {

@@ -5,6 +5,10 @@ import { CMD, frameSize, padded, writeHead } from './wire.ts';
 const DIGITS = 12;
 const ID_PREFIX_SIZE = 24;
 const ID_SIZE = ID_PREFIX_SIZE + DIGITS;
+/** The first digits of an id, in hex: this and the pair's index. */
+const FIRST_INDEX = 0x10000000;
+const INDEX_DIGITS = 8;
+const FIRST_BOOKS_SIZE = 1 << 15;
 const SENT = 1;
 const DELIVERED = 2;
 const ACKED = 4;
@@ -37,11 +41,17 @@ function readNumber(bytes: Buffer, start: number): number {
   return value;
 }
 
+/** The index of the pair that made this id; negative or NaN when none did. */
+export function pairIndexOf(bytes: Buffer, idStart: number): number {
+  return Number.parseInt(bytes.toString('latin1', idStart, idStart + INDEX_DIGITS), 16) - FIRST_INDEX;
+}
+
 /** Where things lie in one element of a push: learned from the first one, since all of a pair's are of one length. */
 type Layout = { elementSize: number; idAt: number; numberAt: number };
 
 export class Pair {
-  readonly sender: Link;
+  /** Several pairs may share one. None where all has been sent before: see `sentBefore`. */
+  readonly sender: Link | null;
   readonly window: number;
   /** How many messages to send in all. */
   limit: number;
@@ -66,15 +76,15 @@ export class Pair {
   readonly #plainNumberAt: number;
   readonly #headNumberAt: number;
   #layout: Layout | null = null;
-  #state = new Uint8Array(1 << 15);
-  #sentAtMs = new Float64Array(1 << 15);
+  #state: Uint8Array;
+  #sentAtMs: Float64Array;
   #newest = -1;
   #pushes = 0;
 
   /** `payloadSize` counts the JSON string with its quotes. */
   constructor(
     index: number,
-    sender: Link,
+    sender: Link | null,
     from: string,
     to: string,
     payloadSize: number,
@@ -84,9 +94,12 @@ export class Pair {
     this.sender = sender;
     this.window = window;
     this.limit = limit;
+    const booksSize = Math.min(limit, FIRST_BOOKS_SIZE);
+    this.#state = new Uint8Array(booksSize);
+    this.#sentAtMs = new Float64Array(booksSize);
     this.#from = from;
     this.#to = to;
-    this.#idPrefix = `${(0x10000000 + index).toString(16)}-0be4-4c11-8a5e-`;
+    this.#idPrefix = `${(FIRST_INDEX + index).toString(16)}-0be4-4c11-8a5e-`;
     this.#idPrefixBytes = Buffer.from(this.#idPrefix);
     this.#ackOpening = Buffer.concat([ACK_OPENING, this.#idPrefixBytes]);
     this.#payload = 'temperature and so on '.repeat(1 + payloadSize / 20).slice(0, payloadSize - 2 - DIGITS);
@@ -97,6 +110,15 @@ export class Pair {
     this.head = Buffer.alloc(this.frameSize - this.plain.length);
     writeHead(this.head, 0, CMD.message, this.#idPrefix + '0'.repeat(DIGITS), true, this.plain.length);
     this.#headNumberAt = this.head.indexOf(this.#idPrefixBytes) + ID_PREFIX_SIZE;
+  }
+
+  /** Books that a process before this one sent so many, and had them all acked. */
+  sentBefore(count: number): void {
+    while (this.sent < count) {
+      this.next(0);
+      this.#state[this.sent - 1] = SENT | ACKED;
+    }
+    this.acked = count;
   }
 
   get wantsToSend(): boolean {

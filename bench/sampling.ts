@@ -19,8 +19,23 @@ export function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
 }
 
+function statusKiB(pid: number, name: string): number {
+  const found = new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return Number(found?.[1]);
+}
+
 export function residentKiB(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+  return statusKiB(pid, 'VmRSS');
+}
+
+/** The part of it that is no mapped file: a store that maps its files has the page cache in the other part. */
+export function anonymousKiB(pid: number): number {
+  return statusKiB(pid, 'RssAnon');
+}
+
+/** The most that was ever resident. */
+export function peakKiB(pid: number): number {
+  return statusKiB(pid, 'VmHWM');
 }
 
 /** Sums of counters over their labels, by name; empty when the server has no metrics. */
@@ -34,6 +49,12 @@ export async function metrics(adminPort: number | null): Promise<Map<string, num
     if (found !== null) sums.set(found[1]!, (sums.get(found[1]!) ?? 0) + Number(found[2]));
   }
   return sums;
+}
+
+/** A gauge of bytes in MiB; null when the server does not have it. */
+export function mebibytes(name: string, at: Map<string, number>): number | null {
+  const value = at.get(name);
+  return value === undefined ? null : value / 2 ** 20;
 }
 
 /** How much a counter grew; null when the server does not have it. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Job, Outcome } from './job.ts';
 import type { Endpoint } from './link.ts';
+import { cpuMs } from './sampling.ts';
 
 export type Target = 'server' | 'floor';
 
@@ -29,7 +30,14 @@ function start(core: number | null, args: string[]): ChildProcess {
   return child;
 }
 
-function removeData(directory: string): void {
+/** A new data directory below `dataRoot`. */
+export function makeData(dataRoot: string): string {
+  const data = mkdtempSync(join(dataRoot, 'data-'));
+  dataDirectories.add(data);
+  return data;
+}
+
+export function removeData(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
   dataDirectories.delete(directory);
 }
@@ -40,7 +48,16 @@ export function killAll(): void {
   for (const directory of dataDirectories) removeData(directory);
 }
 
-export type Running = { pid: number; endpoint: Endpoint; adminPort: number | null; stop: () => Promise<string[]> };
+export type Running = {
+  pid: number;
+  endpoint: Endpoint;
+  adminPort: number | null;
+  /** From the start of the process to its ready line, by the clock and in CPU time. */
+  readyMs: number;
+  readyCpuMs: number;
+  /** Returns what was wrong with its end. */
+  stop: () => Promise<string[]>;
+};
 
 function portOf(value: unknown): number | null {
   const port = typeof value === 'object' && value !== null && 'port' in value ? value.port : null;
@@ -59,15 +76,13 @@ function readyPorts(line: string): { tcp: number; admin: number | null } | null 
   }
 }
 
-/** A fresh server with an empty data directory below `dataRoot`. Rejects with its last words when it does not come up. */
+/** A server on this data directory. Rejects with its last words when it does not come up. */
 export async function startServer(
   target: Target,
   core: number | null,
-  dataRoot: string,
+  data: string,
   serverArgs: readonly string[],
 ): Promise<Running> {
-  const data = mkdtempSync(join(dataRoot, 'data-'));
-  dataDirectories.add(data);
   const zeroPorts = ['--port', '0', '--http-port', '0', '--admin-port', '0'];
   const serve = [
     'packages/cli/src/main.ts',
@@ -79,6 +94,7 @@ export async function startServer(
     data,
     ...serverArgs,
   ];
+  const startedAtMs = performance.now();
   const child = start(core, target === 'floor' ? ['bench/floor.ts'] : serve);
   const lastLines: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<{ tcp: number; admin: number | null }>();
@@ -103,7 +119,6 @@ export async function startServer(
     READY_TIMEOUT_MS,
   );
 
-  /** Returns what was wrong with its end. */
   async function stop(): Promise<string[]> {
     stopping = true;
     const wrong = crash === '' ? [] : [crash];
@@ -114,16 +129,16 @@ export async function startServer(
     child.kill('SIGTERM');
     await ended;
     clearTimeout(killer);
-    removeData(data);
     return wrong;
   }
 
   try {
     const { tcp, admin } = await promise;
-    return { pid: child.pid!, endpoint: { host: '127.0.0.1', port: tcp }, adminPort: admin, stop };
+    const pid = child.pid!;
+    const [readyMs, readyCpuMs] = [performance.now() - startedAtMs, cpuMs(pid)];
+    return { pid, endpoint: { host: '127.0.0.1', port: tcp }, adminPort: admin, readyMs, readyCpuMs, stop };
   } catch (error) {
     child.kill('SIGKILL');
-    removeData(data);
     throw error;
   } finally {
     clearTimeout(timer);

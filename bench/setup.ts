@@ -72,13 +72,33 @@ export class Setup implements LinkOwner {
     return link;
   }
 
-  /** A new user, logged in, that has added `deviceId`. */
-  async user(username: string, deviceId: string, slot: number): Promise<Link> {
+  /** Asks for all at once. */
+  async #askAll(link: Link, cmd: number, bodies: readonly unknown[], good: readonly number[]): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => reject(new Error(`not all cmd ${cmd} answered`)), ANSWER_TIMEOUT_MS);
+    let left = bodies.length;
+    const answered = (text: string) => {
+      if (!good.includes(codeOf(text))) reject(new Error(`cmd ${cmd} answered ${text}`));
+      else if (--left === 0) resolve();
+    };
+    this.#waiting.set(link, { resolve: answered, reject });
+    try {
+      for (const body of bodies) link.send(cmd, `setup-${++this.#lastId}`, body);
+      await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(link);
+    }
+  }
+
+  /** A new user, logged in, that has added these devices. */
+  async user(username: string, deviceIds: readonly string[], slot: number): Promise<Link> {
     const password = '5f4dcc3b5aa765d61d8327deb882cf99';
     const link = await this.open(slot);
     await this.ask(link, CMD.register, { username, password }, [100, 1001]);
     await this.ask(link, CMD.login, { version: '1', username, password });
-    await this.ask(link, CMD.addDevice, { deviceId }, [100, 2001]);
+    const bodies = deviceIds.map((deviceId) => ({ deviceId }));
+    await this.#askAll(link, CMD.addDevice, bodies, [100, 2001]);
     return link;
   }
 }

@@ -19,7 +19,7 @@ export async function throughput(job: Job, keys: Keys): Promise<Outcome> {
   const setup = new Setup(job.endpoint, keys);
   const devices = await inParallel(PAIRS, SETUP_PARALLEL, (index) => setup.device(`device-${index}`, index));
   const users = await inParallel(PAIRS, SETUP_PARALLEL, (index) =>
-    setup.user(`user-${index}`, `device-${index}`, index),
+    setup.user(`user-${index}`, [`device-${index}`], index),
   );
   const pairs = users.map(
     (user, index) => new Pair(index, user, `user-${index}`, `device-${index}`, PAYLOAD_SIZE, job.window, Infinity),

@@ -3,12 +3,14 @@
 import type { Histogram } from './histogram.ts';
 import type { Link, LinkOwner } from './link.ts';
 import { textOf } from './link.ts';
-import type { Pair } from './pair.ts';
+import { type Pair, pairIndexOf } from './pair.ts';
 import { AES_BLOCK, CMD, type Envelope, frameSize, type Keys, paddedSize, writeHead } from './wire.ts';
 
 const ARENA_SIZE = 1 << 20;
 const VIOLATIONS_KEPT = 10;
 const VIOLATION_TEXT_MAX = 300;
+/** The slot of a sender's link that several pairs share: its acks are told apart by their ids. */
+export const SHARED = -1;
 
 /** A buffer that is filled anew in every turn. */
 class Scratch {
@@ -28,9 +30,9 @@ export class Traffic implements LinkOwner {
   readonly violations: string[] = [];
   /** Ack latencies in ms go here while it is not null. */
   latencies: Histogram | null = null;
-  acked = 0;
+  acked: number;
   delivered = 0;
-  sent = 0;
+  sent: number;
   lastAckAtMs = 0;
   lastDeliveryAtMs = 0;
   readonly #keys: Keys;
@@ -49,15 +51,23 @@ export class Traffic implements LinkOwner {
   #arena: Buffer = Buffer.allocUnsafeSlow(ARENA_SIZE);
   #arenaAt = 0;
 
-  /** The links' slots are the indexes of their pairs. */
+  /** The links' slots are the places of their pairs, or `SHARED`; then a pair's index must be its place. */
   constructor(keys: Keys, pairs: readonly Pair[]) {
     this.#keys = keys;
     this.pairs = pairs;
+    this.sent = pairs.reduce((sum, pair) => sum + pair.sent, 0);
+    this.acked = pairs.reduce((sum, pair) => sum + pair.acked, 0);
   }
 
   start(): void {
     this.#running = true;
     for (const pair of this.pairs) this.#queue(pair);
+  }
+
+  /** One more message from this pair, as soon as its window has room. */
+  offer(pair: Pair): void {
+    pair.limit++;
+    this.#queue(pair);
   }
 
   /** No new messages; what is in flight is still received and acked. */
@@ -84,13 +94,13 @@ export class Traffic implements LinkOwner {
   }
 
   #ack(link: Link, bytes: Buffer, envelope: Envelope): void {
-    const pair = this.pairs[link.slot]!;
+    const pair = this.pairs[link.slot === SHARED ? pairIndexOf(bytes, envelope.idStart) : link.slot];
     if (envelope.dataEnd > envelope.dataStart) {
       this.violation(`pair ${link.slot}: refused: ${textOf(link, bytes, envelope)}`);
       return;
     }
-    const sentAtMs = pair.ack(bytes, envelope.idStart, envelope.idEnd);
-    if (sentAtMs < 0) {
+    const sentAtMs = pair?.ack(bytes, envelope.idStart, envelope.idEnd) ?? -1;
+    if (pair === undefined || sentAtMs < 0) {
       this.violation(
         `pair ${link.slot}: an ack of nothing unacked: ${bytes.toString('latin1', envelope.idStart, envelope.idEnd)}`,
       );
@@ -193,10 +203,16 @@ export class Traffic implements LinkOwner {
       if (end > at) this.#writeAck(this.#pushLinks[i]!, sealed, at, end);
       at = end;
     }
+    const corked: Link[] = [];
     for (let i = 0; i < this.#queued.length; i++) {
       const count = this.#messageCounts[i]!;
-      if (count > 0) at = this.#writeMessages(this.#queued[i]!, count, sealed, at);
+      if (count === 0) continue;
+      const pair = this.#queued[i]!;
+      const sender = pair.sender!;
+      if (sender.slot === SHARED && sender.cork()) corked.push(sender);
+      at = this.#writeMessages(pair, sender, count, sealed, at);
     }
+    for (const link of corked) link.uncork();
   }
 
   /** Room for one connection's write. The memory is not used again, since the socket may still hold it. */
@@ -217,7 +233,7 @@ export class Traffic implements LinkOwner {
     link.write(this.#arena.subarray(start, start + size));
   }
 
-  #writeMessages(pair: Pair, count: number, sealed: Buffer, from: number): number {
+  #writeMessages(pair: Pair, sender: Link, count: number, sealed: Buffer, from: number): number {
     const size = count * pair.frameSize;
     const start = this.#room(size);
     let at = start;
@@ -228,7 +244,7 @@ export class Traffic implements LinkOwner {
       at += sealed.copy(this.#arena, at, sealedAt, sealedAt + pair.plain.length);
       sealedAt += pair.plain.length;
     }
-    pair.sender.write(this.#arena.subarray(start, start + size));
+    sender.write(this.#arena.subarray(start, start + size));
     return sealedAt;
   }
 

@@ -18,7 +18,7 @@ const OPEN_HANDLE_MS = 15_000;
 /** How long a test file may say nothing while a test is running. It ends an endless loop, which no timeout can. */
 const SILENCE_MS = 600_000;
 /** A name and a value in the environment, which processes inherit: by it, what the tests start is found again. */
-const MARK = ['HAWSER_TEST_RUN', `${process.pid}-${Date.now()}`] as const;
+const MARK = ['TEST_RUN_OF_HAWSER', `${process.pid}-${Date.now()}`] as const;
 
 const root = resolve(import.meta.dirname, '..');
 const env = { ...process.env, [MARK[0]]: MARK[1] };

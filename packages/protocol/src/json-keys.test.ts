@@ -38,7 +38,7 @@ test('an object that has one of its keys twice is refused, however either is spe
 });
 
 test('the short escapes are the characters they stand for', () => {
-  for (const [short, long] of [
+  const spellings: readonly (readonly [string, string])[] = [
     ['\\b', '\\u0008'],
     ['\\f', '\\u000c'],
     ['\\n', '\\u000A'],
@@ -47,7 +47,8 @@ test('the short escapes are the characters they stand for', () => {
     ['\\/', '/'],
     ['\\"', '\\u0022'],
     ['\\\\', '\\u005C'],
-  ]) {
+  ];
+  for (const [short, long] of spellings) {
     assert.equal(isJson(encodeText(`{"${short}":1,"${long}":1}`)), false, short);
   }
 });

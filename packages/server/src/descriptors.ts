@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { serverLimits } from '@hawser/protocol';
 
 /** How many files and sockets this process may have open; `undefined` where that cannot be told. */
 export function descriptorLimit(): number | undefined {
@@ -8,4 +9,18 @@ export function descriptorLimit(): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The connections for which a limit leaves room; 0 or less when it does not even do for the store. */
+export function connectionsWithin(limit: number | undefined): number {
+  if (limit === undefined) return Number.POSITIVE_INFINITY;
+  return limit - serverLimits.descriptorsReserved - HTTP_SERVERS * httpConnectionsWithin(limit);
+}
+
+/** The dispatcher, and the operators' port. */
+const HTTP_SERVERS = 2;
+
+/** The connections that each HTTP server may have: a tenth of a low limit, so that they never take the store's. */
+export function httpConnectionsWithin(limit: number | undefined): number {
+  return Math.min(serverLimits.httpConnectionsMax, Math.ceil((limit ?? Number.POSITIVE_INFINITY) / 10));
 }

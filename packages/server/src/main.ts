@@ -1,31 +1,33 @@
 /** The composition root: builds a server from its parts. */
 
-import { mkdirSync, realpathSync } from 'node:fs';
 import type { Server as HttpServer } from 'node:http';
-import { join, resolve } from 'node:path';
 import { serverLimits } from '@hawser/protocol';
-import { NodeCipher } from '@hawser/protocol/cipher-node';
-import { type Logger, pino } from 'pino';
-import { CONTROL_PATH_BYTES_MAX, callControl, controlPath, NoServer, serveControl } from './admin/control.ts';
+import type { Logger } from 'pino';
+import { controlPath, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
-import { Core } from './core/core.ts';
-import { descriptorLimit } from './descriptors.ts';
+import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
 import { createDispatcher } from './dispatcher/http.ts';
 import { listenTcp, startListening, type TcpGateway } from './gateway/tcp.ts';
-import { Operator, OperatorError, operations } from './operator.ts';
-import { isLoopbackHost, readSettings, SettingError, type Settings } from './settings.ts';
-import { LevelStore, StoreUnusable } from './store/level.ts';
-import { systemTime } from './time.ts';
-import { WorkerPasswords, WorkerRsa } from './workers/crypto.ts';
+import { watchMemory } from './memory.ts';
+import { operateOn } from './operator.ts';
+import { makeFolder, openParts, StartError } from './parts.ts';
+import type { Settings } from './settings.ts';
 
-export type { DeviceRow, UserRow } from './operator.ts';
+export { connectionsWithin, descriptorLimit } from './descriptors.ts';
+export { type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
+export {
+  type BackupState,
+  type DeviceRow,
+  type InboxRow,
+  type MessageRow,
+  OperatorError,
+  type UserRow,
+} from './operator.ts';
+export { dataPath, StartError, storePath } from './parts.ts';
 export * from './settings.ts';
+export type { BackupSeal } from './store/backup.ts';
 export { rsaSelfTest } from './workers/self-test.ts';
-export { descriptorLimit, isLoopbackHost, OperatorError };
-
-/** The server cannot start; the message is one line for the operator. */
-export class StartError extends Error {}
 
 export interface Endpoint {
   readonly host: string;
@@ -39,7 +41,10 @@ export interface RunningServer {
   /** What the dispatcher tells clients. */
   readonly advertised: { readonly ip: string; readonly port: number };
   readonly data: string;
-  /** Stops cleanly: accepts no more, makes durable what is on its way, closes. Safe to call again. */
+  /**
+   * Stops cleanly: accepts no more, makes durable what is on its way, closes. Safe to call again. Rejects when that
+   * takes longer than `stopTimeoutMs`.
+   */
   stop(): Promise<void>;
   /** Resolves when the server cannot go on, with the reason. It acks nothing from then on. */
   readonly failed: Promise<unknown>;
@@ -49,14 +54,15 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
+  const connectionsMax = boundByDescriptors(settings.maxConnections);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();
-  const parts = await openCore(data, settings, log, failure.resolve);
+  const parts = await openParts(data, settings, log, failure.resolve);
   const { core, store } = parts;
   const undo: (() => void)[] = [];
   try {
     const tcp = await listen('--port', settings.port, () =>
-      listenTcp(core, { host: settings.host, port: settings.port, connectionsMax: connectionsMax(settings, log) }),
+      listenTcp(core, { host: settings.host, port: settings.port, connectionsMax }),
     );
     undo.push(() => tcp.stopAccepting());
     let state: 'serving' | 'stopping' | 'failed' = 'serving';
@@ -68,22 +74,31 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const http = await listen('--http-port', settings.httpPort, () =>
       startListening(dispatcher, settings.host, settings.httpPort),
     );
+    dispatcher.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(dispatcher));
     const metrics = new Metrics({
       counters: core.counters,
       connections: () => core.connections,
       sessions: () => core.directory.size,
       delivery: () => core.delivery.stats,
-      store: () => ({ ...store.stats, damaged: store.damaged }),
+      store: () => store.stats,
     });
     const operators = createAdmin(metrics, () => ({ ok: state === 'serving', state }));
     const admin = await listen('--admin-port', settings.adminPort, () =>
       startListening(operators, settings.adminHost, settings.adminPort),
     );
+    operators.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(operators));
-    const control = await serveControl(controlPath(data), operateOn(core));
+    const control = await serveControl(controlPath(data), operateOn(parts)).catch((error: Error) => {
+      throw new StartError(`--data: no control socket can be made in ${data}: ${error.message}`, { cause: error });
+    });
     undo.push(() => closeHttp(control));
 
+    const unwatchMemory = watchMemory((isShort) => {
+      core.delivery.isMemoryShort = isShort;
+      if (isShort) log.warn({}, 'memory runs short: nothing is read from those who send messages');
+      else log.info({}, 'memory suffices again');
+    });
     const notingRan = setInterval(() => store.noteRan(core.time.ran()), RAN_NOTED_EVERY_MS);
     const sweeping = setInterval(() => {
       core.delivery.sweepInboxes().catch((error: unknown) => log.error({ err: error }, 'inboxes could not be swept'));
@@ -94,10 +109,15 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       tcp.stopAccepting();
     });
 
+    if (connectionsMax < settings.maxConnections) {
+      log.info({ connectionsMax, asked: settings.maxConnections }, 'the descriptor limit bounds the connections');
+    }
+
     let stopped: Promise<void> | undefined;
     const stop = async (): Promise<void> => {
       state = 'stopping';
       clearInterval(notingRan);
+      unwatchMemory();
       clearInterval(sweeping);
       tcp.stopAccepting();
       await core.stop();
@@ -113,7 +133,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       advertised,
       data,
       stop: () => {
-        stopped ??= stop();
+        stopped ??= withinStopTimeout(stop());
         return stopped;
       },
       failed: failure.promise,
@@ -125,145 +145,27 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
   }
 }
 
-/** Runs one operation by name: on the running server when there is one, else on its data folder. */
-export async function operate(folder: string, name: (typeof operations)[number], argument: object): Promise<unknown> {
-  const data = resolve(folder);
-  try {
-    return await callControl(controlPath(data), name, argument);
-  } catch (error) {
-    if (!(error instanceof NoServer)) throw error;
-  }
-  const settings = readSettings({ data }, {});
-  const log = pino({ level: 'silent' });
-  const fail = (error: unknown): never => {
-    throw error;
-  };
-  const parts = await openCore(makeFolder(data), settings, log, fail);
-  try {
-    return await operateOn(parts.core)(name, argument);
-  } finally {
-    await parts.core.stop();
-    await parts.close();
-  }
-}
-
-/** Whether a server is running on this data folder. */
-export async function serverAnswers(folder: string): Promise<boolean> {
-  try {
-    await callControl(controlPath(resolve(folder)), 'ping', {});
-    return true;
-  } catch (error) {
-    return !(error instanceof NoServer);
-  }
-}
-
-function operateOn(core: Core): (name: string, argument: unknown) => Promise<unknown> {
-  const operator = new Operator(core);
-  return (name, argument) => {
-    const operation = operations.find((each) => each === name);
-    if (operation === undefined) throw new OperatorError(`there is no operation ${name}`);
-    return operator[operation](argument as never);
-  };
-}
-
-interface Parts {
-  readonly core: Core;
-  readonly store: LevelStore;
-  close(): Promise<void>;
-}
-
-async function openCore(
-  data: string,
-  settings: Settings,
-  log: Logger,
-  onFatal: (error: unknown) => void,
-): Promise<Parts> {
-  const store = await openStore(data, settings, log, onFatal);
-  const rsa = new WorkerRsa();
-  const passwords = new WorkerPasswords();
-  const time = systemTime(store.ranBefore);
-  const core = await Core.open(
-    { time, log, store, passwords, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
-    {
-      loginTimeoutMs: settings.loginTimeout,
-      idleTimeoutMs: settings.idleTimeout,
-      allowPlainLogin: settings.allowPlainLogin,
-      persistAfterMs: settings.persistAfter,
-      redeliveryAfterMs: settings.redeliveryAfter,
-      backlogAfterMs: settings.backlogAfter,
-      inboxAgeMsMax: settings.inboxAge,
-    },
-  );
-  return {
-    core,
-    store,
-    async close() {
-      store.noteRan(time.ran());
-      await Promise.all([store.close(), rsa.close(), passwords.close()]);
-    },
-  };
-}
-
-async function openStore(
-  data: string,
-  settings: Settings,
-  log: Logger,
-  onError: (error: unknown) => void,
-): Promise<LevelStore> {
-  try {
-    return await LevelStore.open({
-      folder: join(data, 'store'),
-      log,
-      onError,
-      limits: {
-        messagesMax: settings.inboxMessages,
-        bytesMax: settings.inboxBytes,
-        senderShare: serverLimits.inboxSenderShare,
-      },
-    });
-  } catch (error) {
-    if (!(error instanceof StoreUnusable)) throw error;
-    throw new StartError(`--data: ${error.message}`, { cause: error });
-  }
-}
-
-function makeFolder(folder: string): string {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const data = realpathSync(folder);
-    if (Buffer.byteLength(controlPath(data)) > CONTROL_PATH_BYTES_MAX) {
-      throw new SettingError(`--data: the path ${data} is too long for the control socket in it`);
-    }
-    return data;
-  } catch (error) {
-    if (error instanceof SettingError) throw error;
-    throw new StartError(`--data: ${folder} cannot be used: ${(error as Error).message}`, { cause: error });
-  }
-}
-
 async function listen<Listening>(option: string, port: number, start: () => Promise<Listening>): Promise<Listening> {
   try {
     return await start();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'EADDRINUSE') throw new StartError(`${option}: port ${port} is in use`, { cause: error });
-    if (code === 'EACCES') throw new StartError(`${option}: port ${port} needs more rights`, { cause: error });
+    if (code === 'EACCES')
+      throw new StartError(`${option}: port ${port} needs more rights than this user has`, { cause: error });
     if (code === 'EADDRNOTAVAIL') {
       throw new StartError(`${option}: this machine does not have the address (${message})`, { cause: error });
     }
-    throw error;
+    throw new StartError(`${option}: cannot listen on port ${port}: ${message}`, { cause: error });
   }
 }
 
-/** Fewer than asked for when the process may not open that many. */
-function connectionsMax(settings: Settings, log: Logger): number {
+/** Fewer connections than asked for when the process may not open that many. */
+function boundByDescriptors(connectionsMax: number): number {
   const limit = descriptorLimit();
-  if (limit === undefined) return settings.maxConnections;
-  const possible = Math.max(1, limit - serverLimits.descriptorsReserved);
-  if (possible < settings.maxConnections) {
-    log.info({ connectionsMax: possible, descriptorLimit: limit }, 'the descriptor limit bounds the connections');
-  }
-  return Math.min(possible, settings.maxConnections);
+  const possible = connectionsWithin(limit);
+  if (possible > 0) return Math.min(possible, connectionsMax);
+  throw new StartError(`only ${limit} files may be open at once: raise that with "ulimit -n 100000"`);
 }
 
 function closeHttp(server: HttpServer): void {
@@ -277,4 +179,17 @@ function withinCloseTimeout(tcp: TcpGateway): Promise<void> {
     setTimeout(resolveTimeout, serverLimits.closeTimeoutMs + 500).unref();
   });
   return Promise.race([tcp.closed(), timeout]);
+}
+
+async function withinStopTimeout(stopping: Promise<void>): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => reject(new Error(`not done after ${serverLimits.stopTimeoutMs} ms`)),
+    serverLimits.stopTimeoutMs,
+  );
+  try {
+    await Promise.race([stopping, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -1,5 +1,7 @@
 import type { Core } from './core/core.ts';
-import type { DeviceRecord, UserRecord } from './core/ports.ts';
+import type { DeviceRecord, StoredMessage, UserRecord } from './core/ports.ts';
+import type { BackupSeal } from './store/backup.ts';
+import type { LevelStore } from './store/level.ts';
 
 /** What an operator asked for cannot be done; the message is for the operator. */
 export class OperatorError extends Error {}
@@ -20,8 +22,46 @@ export interface DeviceRow {
   readonly online: boolean;
 }
 
+export interface InboxRow {
+  readonly receiver: string;
+  readonly messages: number;
+  readonly bytes: number;
+  /** When the first of them was accepted, by the wall clock, ms. */
+  readonly oldestAt: number;
+  readonly online: boolean;
+}
+
+export interface MessageRow {
+  readonly position: number;
+  readonly from: string;
+  readonly msgId: string;
+  readonly acceptedAt: number;
+  /** Seconds; 0 when it has none. */
+  readonly ttl: number;
+  readonly bytes: number;
+  /** The beginning of the sender's JSON text. */
+  readonly msg: string;
+}
+
+/** How far a backup is. */
+export interface BackupState {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+  /** Set when it is finished. */
+  readonly seal: BackupSeal | null;
+  /** Set when it failed. */
+  readonly error: string | null;
+}
+
 /** Rows of a list at once, at most. */
 const ROWS_MAX = 500;
+const INBOX_ROWS_MAX = 50;
+const MESSAGE_ROWS_MAX = 100;
+/** How much of a message is shown. */
+const SHOWN_BYTES_MAX = 2_000;
+/** What is read of an inbox at once to count or to clear it. */
+const PAGE_MESSAGES = 256;
+const PAGE_BYTES = 1024 * 1024;
 
 /**
  * What operators can do, on a running server through its control socket or on its data folder when none runs. Takes
@@ -29,16 +69,19 @@ const ROWS_MAX = 500;
  */
 export class Operator {
   readonly #core: Core;
+  readonly #store: LevelStore;
+  #backup: BackupState = { doneBytes: 0, totalBytes: 0, seal: null, error: 'no backup was begun' };
 
-  constructor(core: Core) {
+  constructor(core: Core, store: LevelStore) {
     this.#core = core;
+    this.#store = store;
   }
 
   async addUser({ name, password }: { name: string; password: string }): Promise<void> {
     const result = await this.#core.addUser(name, password);
     if (result === 'userExists') throw new OperatorError(`the name ${quoted(name)} is taken`);
     if (result === 'badName')
-      throw new OperatorError(`${quoted(name)} is no name: 1 to 128 bytes, no control characters`);
+      throw new OperatorError(`${quoted(name)} is no name: a name has 1 to 128 bytes and no control characters`);
     if (result === 'badPassword') throw new OperatorError('the password is empty or too long');
     if (result !== 'ok') throw new OperatorError(`not added: ${result}`);
   }
@@ -65,7 +108,7 @@ export class Operator {
       rows.map(async ([name, record]) => ({
         name,
         createdAt: (record as UserRecord).createdAt,
-        devices: (await store.peers(name)).length,
+        devices: (await store.peers(name, 'user')).length,
         online: directory.get(name) !== undefined,
       })),
     );
@@ -80,22 +123,125 @@ export class Operator {
         id,
         createdAt: (record as DeviceRecord).createdAt,
         lastSeenAt: (record as DeviceRecord).lastSeenAt,
-        users: (await store.peers(id)).length,
+        users: (await store.peers(id, 'device')).length,
         online: directory.get(id) !== undefined,
       })),
     );
   }
+
+  // ---- inboxes
+
+  /** Inboxes that hold something, by receiver in byte order behind `after`, up to 50 of them. */
+  async listInboxes({ after }: { after: string }): Promise<InboxRow[]> {
+    const heads = await this.#store.oldest(after, INBOX_ROWS_MAX);
+    const rows: InboxRow[] = [];
+    for (const head of heads) {
+      let messages = 0;
+      let bytes = 0;
+      for await (const message of this.#stored(head.to)) {
+        messages++;
+        bytes += message.msg.length;
+      }
+      const online = this.#core.directory.get(head.to) !== undefined;
+      rows.push({ receiver: head.to, messages, bytes, oldestAt: head.wall, online });
+    }
+    return rows;
+  }
+
+  /** What an inbox holds behind a position, up to 100 messages. */
+  async showInbox({ name, after }: { name: string; after: string }): Promise<MessageRow[]> {
+    const { messages } = await this.#store.page(name, Number(after) || 0, MESSAGE_ROWS_MAX, Number.POSITIVE_INFINITY);
+    return messages.map(({ position, from, msgId, wall, ttl, msg }) => ({
+      position,
+      from,
+      msgId,
+      acceptedAt: wall,
+      ttl,
+      bytes: msg.length,
+      msg: Buffer.from(msg.subarray(0, SHOWN_BYTES_MAX)).toString(),
+    }));
+  }
+
+  /** Deletes what an inbox holds; returns how many messages that were. What was pushed already may still be acked. */
+  async purgeInbox({ name }: { name: string }): Promise<number> {
+    let purged = 0;
+    for await (const message of this.#stored(name)) {
+      this.#store.remove({ ...message, size: message.msg.length });
+      purged++;
+    }
+    return purged;
+  }
+
+  /** All messages of an inbox in order, read page by page. */
+  async *#stored(receiver: string): AsyncGenerator<StoredMessage> {
+    let position = 0;
+    for (;;) {
+      const { messages, end } = await this.#store.page(receiver, position, PAGE_MESSAGES, PAGE_BYTES);
+      yield* messages;
+      if (end) return;
+      position = messages.at(-1)?.position ?? position;
+    }
+  }
+
+  // ---- backup
+
+  /** Begins a copy of all that is stored into a new folder. One at a time. */
+  async startBackup({ folder }: { folder: string }): Promise<void> {
+    if (this.#backup.seal === null && this.#backup.error === null) throw new OperatorError('a backup is under way');
+    this.#backup = { doneBytes: 0, totalBytes: 0, seal: null, error: null };
+    const onProgress = (doneBytes: number, totalBytes: number): void => {
+      this.#backup = { doneBytes, totalBytes, seal: null, error: null };
+    };
+    this.#store.backUp(folder, this.#core.time.wall(), onProgress).then(
+      (seal) => {
+        this.#backup = { ...this.#backup, seal };
+      },
+      (error: unknown) => {
+        this.#backup = { ...this.#backup, error: error instanceof Error ? error.message : String(error) };
+      },
+    );
+  }
+
+  async backupState(): Promise<BackupState> {
+    return this.#backup;
+  }
 }
 
-/** The operations by their names on the control socket. */
-export const operations = [
-  'addUser',
-  'setPassword',
-  'removeUser',
-  'removeDevice',
-  'listUsers',
-  'listDevices',
-] as const satisfies readonly (keyof Operator)[];
+/** The operations by their names on the control socket, each with the texts that it takes. */
+export const operations = {
+  addUser: ['name', 'password'],
+  setPassword: ['name', 'password'],
+  removeUser: ['name'],
+  removeDevice: ['name'],
+  listUsers: ['after'],
+  listDevices: ['after'],
+  listInboxes: ['after'],
+  showInbox: ['name', 'after'],
+  purgeInbox: ['name'],
+  startBackup: ['folder'],
+  backupState: [],
+} as const satisfies Record<keyof Operator, readonly string[]>;
+
+export type Operation = keyof typeof operations;
+
+export interface OperatedOn {
+  readonly core: Core;
+  readonly store: LevelStore;
+}
+
+/** Runs an operation by its name, when it is one and its argument has what it takes. */
+export function operateOn({ core, store }: OperatedOn): (name: string, argument: unknown) => Promise<unknown> {
+  const operator = new Operator(core, store);
+  return async (name, argument) => {
+    if (!Object.hasOwn(operations, name)) throw new OperatorError(`there is no operation ${quoted(name)}`);
+    const operation = name as Operation;
+    for (const key of operations[operation]) {
+      const value: unknown = (argument as Record<string, unknown> | null)?.[key];
+      if (typeof value !== 'string') throw new OperatorError(`${operation} takes a text "${key}"`);
+    }
+    return operator[operation](argument as never);
+  };
+}
 
 function quoted(name: string): string {
   return JSON.stringify(name);

@@ -3,7 +3,7 @@
  * `hawser serve` and an environment variable.
  */
 
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
@@ -52,7 +52,7 @@ export const settings = {
     help: 'what the dispatcher tells clients; needed when the host is not loopback',
     parse: readAdvertise,
   } satisfies Setting<Advertise>,
-  data: setting('FOLDER', './hawser-data', 'where everything is stored', readText),
+  data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
@@ -67,6 +67,7 @@ export const settings = {
 } as const;
 
 export type SettingName = keyof typeof settings;
+export const settingNames = Object.keys(settings) as SettingName[];
 
 export type Settings = {
   readonly [Name in SettingName]: (typeof settings)[Name] extends { fallback: undefined }
@@ -89,30 +90,40 @@ export function variableOf(name: SettingName): string {
   return `HAWSER_${name.replace(/[A-Z]/g, '_$&').toUpperCase()}`;
 }
 
+/** Options as they were written. */
+export type GivenSettings = Readonly<Partial<Record<SettingName, string>>>;
+/** As `process.env`. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /**
  * Reads settings from options, then the environment, then their defaults. Throws `SettingError` for an impossible
  * value, and for a HAWSER_ variable that there is not.
  */
-export function readSettings(
-  options: Readonly<Partial<Record<SettingName, string>>>,
-  environment: Readonly<Record<string, string | undefined>>,
-): Settings {
-  const names = Object.keys(settings) as SettingName[];
-  const variables = new Set(names.map(variableOf));
-  for (const variable of Object.keys(environment)) {
-    if (variable.startsWith('HAWSER_') && !variables.has(variable)) {
-      throw new SettingError(`${variable} is not a setting; those there are: ${[...variables].join(', ')}`);
-    }
-  }
-  const values = Object.fromEntries(names.map((name) => [name, readSetting(name, options, environment)]));
+export function readSettings(options: GivenSettings, environment: Environment): Settings {
+  refuseUnknown(environment);
+  const values = Object.fromEntries(settingNames.map((name) => [name, readOne(name, options, environment)]));
   return checkTogether(values as unknown as Settings);
 }
 
-function readSetting(
-  name: SettingName,
-  options: Readonly<Partial<Record<SettingName, string>>>,
-  environment: Readonly<Record<string, string | undefined>>,
-): unknown {
+/** The same for one of them, whatever the others are. */
+export function readSetting<Name extends SettingName>(
+  name: Name,
+  options: GivenSettings,
+  environment: Environment,
+): Settings[Name] {
+  refuseUnknown(environment);
+  return readOne(name, options, environment) as Settings[Name];
+}
+
+function refuseUnknown(environment: Environment): void {
+  const variables = new Set(settingNames.map(variableOf));
+  for (const variable of Object.keys(environment)) {
+    if (!variable.startsWith('HAWSER_') || variables.has(variable)) continue;
+    throw new SettingError(`${variable} is not a setting: "hawser serve --help" lists those there are`);
+  }
+}
+
+function readOne(name: SettingName, options: GivenSettings, environment: Environment): unknown {
   const option = options[name];
   const variable = environment[variableOf(name)];
   const text = option ?? variable ?? settings[name].fallback;
@@ -125,9 +136,22 @@ function readSetting(
   }
 }
 
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8);
+loopback.addAddress('::1', 'ipv6');
+
 /** Whether only this machine can reach a server that listens on `host`. */
 export function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+  return host === 'localhost' || loopback.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
+}
+
+const everywhere = new BlockList();
+everywhere.addAddress('0.0.0.0');
+everywhere.addAddress('::', 'ipv6');
+
+/** Whether it stands for all addresses of a machine: something to listen on, not to connect to. */
+function isEverywhere(host: string): boolean {
+  return everywhere.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
 }
 
 function checkTogether(values: Settings): Settings {
@@ -145,8 +169,8 @@ function readFlag(text: string): boolean {
   throw new Error('must be true or false');
 }
 
-function readText(text: string): string {
-  if (text === '') throw new Error('must not be empty');
+function readFolder(text: string): string {
+  if (text === '') throw new Error('must be the path of a folder');
   return text;
 }
 
@@ -186,14 +210,24 @@ function readLogLevel(text: string): LogLevel {
 
 /** A host name or address, IPv6 in brackets when a port follows. */
 function readAdvertise(text: string): Advertise {
-  const bad = new Error('must be HOST, HOST:PORT or [IPV6]:PORT');
-  if (isIP(text) === 6) return { host: text, port: undefined };
-  const parts = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text);
+  const bad = new Error('must be HOST, HOST:PORT or [IPV6]:PORT that clients can connect to');
+  // An IPv6 address without brackets has no port behind it.
+  const bracketed = isIP(text) === 6 ? `[${text}]` : text;
+  const parts = /^(?:\[([^\]]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(bracketed);
   if (parts === null) throw bad;
   const [, ipv6, name, port] = parts;
-  if (ipv6 !== undefined && isIP(ipv6) !== 6) throw bad;
-  if (name !== undefined && isIP(name) === 0 && !/^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/.test(name)) throw bad;
+  const host = ipv6 ?? name ?? '';
+  if (ipv6 === undefined ? !isHostName(host) : isIP(ipv6) !== 6) throw bad;
+  if (isEverywhere(host)) throw bad;
   const number = port === undefined ? undefined : Number(port);
   if (number !== undefined && (number < 1 || number > 65_535)) throw bad;
-  return { host: ipv6 ?? name ?? '', port: number };
+  return { host, port: number };
+}
+
+/** A name as DNS has them, or an IPv4 address. What looks like an address and is none is a slip. */
+function isHostName(text: string): boolean {
+  if (isIP(text) === 4) return true;
+  if (text.length > 253 || /^[\d.]+$/.test(text)) return false;
+  const labels = text.replace(/\.$/, '').split('.');
+  return labels.every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/i.test(label));
 }

@@ -1,11 +1,19 @@
-import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
-import { dirname, resolve } from 'node:path';
-import { descriptorLimit, readSettings, rsaSelfTest, type Settings, serverAnswers } from '@hawser/server';
+import { dirname, join } from 'node:path';
+import {
+  connectionsWithin,
+  dataPath,
+  descriptorLimit,
+  rsaSelfTest,
+  type Settings,
+  serverRuns,
+  storePath,
+} from '@hawser/server';
 import { Command } from 'commander';
-import { print } from '../output.ts';
-import { type FolderOption, folderOption } from './folder.ts';
+import { print, visible } from '../output.ts';
+import { addSettings, type GivenOptions, settingsOf } from './options.ts';
 
 /** One thing looked at: what was found, and what to do about it when it is not well. */
 interface Finding {
@@ -23,32 +31,31 @@ const DISK_FREE_LEAST_BYTES = 1024 ** 3;
 
 /** `hawser doctor` */
 export function doctor(): Command {
-  return new Command('doctor')
-    .description('check whether this machine is ready to run a server, and say what to do about each fault')
-    .addOption(folderOption())
-    .action(async (options: FolderOption) => {
-      const settings = readSettings({ data: options.data }, withoutData(process.env));
-      const running = await serverAnswers(settings.data);
-      const findings = [
-        checkNode(),
-        checkRsa(),
-        checkDescriptors(),
-        checkFolder(settings.data, running),
-        checkDisk(settings.data),
-        ...(await checkPorts(settings, running)),
-      ];
+  const command = new Command('doctor').description(
+    'check whether this machine is ready to run a server, and say what to do about each fault',
+  );
+  return addSettings(command, ['host', 'port', 'httpPort', 'adminHost', 'adminPort', 'advertise', 'data']).action(
+    async (options: GivenOptions) => {
+      const findings = await examine(settingsOf(options));
       for (const { subject, found, advice, isFatal } of findings) {
-        print(`${advice === undefined ? 'ok  ' : isFatal ? 'FAIL' : 'warn'}  ${subject.padEnd(12)}  ${found}`);
+        print(`${advice === undefined ? 'ok  ' : isFatal ? 'FAIL' : 'warn'}  ${subject.padEnd(12)}  ${visible(found)}`);
         if (advice !== undefined) print(`${' '.repeat(20)}→ ${advice}`);
       }
       if (findings.some((finding) => finding.isFatal)) process.exitCode = 1;
-    });
+    },
+  );
 }
 
-/** The option has read that variable already. */
-function withoutData(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const { HAWSER_DATA: _, ...rest } = environment;
-  return rest;
+async function examine(settings: Settings): Promise<Finding[]> {
+  const running = await serverRuns(settings.data);
+  return [
+    checkNode(),
+    checkRsa(),
+    checkDescriptors(),
+    checkFolder(settings.data, running),
+    checkDisk(settings.data),
+    ...(await checkPorts(settings, running)),
+  ];
 }
 
 function checkNode(): Finding {
@@ -74,24 +81,40 @@ function checkDescriptors(): Finding {
   if (limit === undefined) return { subject: 'descriptors', found: 'no limit found' };
   const finding: Finding = { subject: 'descriptors', found: `${limit} files and connections at once` };
   if (limit >= DESCRIPTORS_LEAST) return finding;
-  return { ...finding, advice: 'raise it for more connections: "ulimit -n 100000", or LimitNOFILE= in systemd' };
+  const advice = 'raise it for more connections: "ulimit -n 100000", or LimitNOFILE= in systemd';
+  return { ...finding, advice, isFatal: connectionsWithin(limit) <= 0 };
 }
 
 function checkFolder(folder: string, running: boolean): Finding {
-  const path = resolve(folder);
-  if (running) return { subject: 'data folder', found: `${path}, a server is running on it` };
+  const subject = 'data folder';
+  const path = dataPath(folder);
+  if (running) return { subject, found: `${path}, a server is running on it` };
   const nearest = nearestExisting(path);
-  try {
-    accessSync(nearest, constants.R_OK | constants.W_OK | constants.X_OK);
-  } catch {
-    const found = `${nearest} cannot be written`;
-    return { subject: 'data folder', found, advice: 'choose another with --data, or change its owner', isFatal: true };
+  if (!statSync(nearest).isDirectory()) {
+    return { subject, found: `${nearest} is not a folder`, advice: 'choose another with --data', isFatal: true };
   }
-  return { subject: 'data folder', found: nearest === path ? path : `${path} (will be made)` };
+  const refused = [nearest, storePath(path), join(storePath(path), 'LOCK')].find(
+    (each) => existsSync(each) && !mayUse(each),
+  );
+  if (refused !== undefined) {
+    const advice = 'choose another with --data, or change its owner';
+    return { subject, found: `${refused} cannot be written by this user`, advice, isFatal: true };
+  }
+  return { subject, found: nearest === path ? path : `${path} (will be made)` };
+}
+
+function mayUse(path: string): boolean {
+  const { R_OK, W_OK, X_OK } = constants;
+  try {
+    accessSync(path, statSync(path).isDirectory() ? R_OK | W_OK | X_OK : R_OK | W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function checkDisk(folder: string): Finding {
-  const { bavail, bsize } = statfsSync(nearestExisting(resolve(folder)));
+  const { bavail, bsize } = statfsSync(nearestExisting(dataPath(folder)));
   const free = bavail * bsize;
   const finding: Finding = { subject: 'disk', found: `${(free / 1024 ** 3).toFixed(1)} GiB free` };
   return free >= DISK_FREE_LEAST_BYTES ? finding : { ...finding, advice: 'make room: a full disk stops the server' };
@@ -105,27 +128,48 @@ function nearestExisting(path: string): string {
 
 async function checkPorts(settings: Settings, running: boolean): Promise<Finding[]> {
   const ports = [
-    ['TCP port', settings.host, settings.port, '--port'],
-    ['HTTP port', settings.host, settings.httpPort, '--http-port'],
-    ['admin port', settings.adminHost, settings.adminPort, '--admin-port'],
+    ['TCP port', '--host', settings.host, '--port', settings.port],
+    ['HTTP port', '--host', settings.host, '--http-port', settings.httpPort],
+    ['admin port', '--admin-host', settings.adminHost, '--admin-port', settings.adminPort],
   ] as const;
   return Promise.all(
-    ports.map(async ([subject, host, port, option]) => {
-      const error = await tryPort(host, port);
-      if (error === undefined) return { subject, found: `${host} ${port} is free` };
-      if (running) return { subject, found: `${host} ${port} is in use: a server is running` };
-      const advice = `free it, or choose another with ${option}`;
-      return { subject, found: `${host} ${port}: ${error}`, advice, isFatal: true };
+    ports.map(async ([subject, hostOption, host, portOption, port]): Promise<Finding> => {
+      const where = `${host} ${port}`;
+      switch (await tryPort(host, port)) {
+        case undefined:
+          return { subject, found: port === 0 ? `${host}, any that is free` : `${where} is free` };
+        case 'EADDRINUSE':
+          if (running) return { subject, found: `${where} is in use, and a server is running on the data folder` };
+          return {
+            subject,
+            found: `${where} is in use by another program`,
+            advice: `free it, or choose another with ${portOption}`,
+            isFatal: true,
+          };
+        case 'EACCES':
+          return {
+            subject,
+            found: `${where} needs more rights than this user has`,
+            advice: `choose one from 1024 up with ${portOption}`,
+            isFatal: true,
+          };
+        default:
+          return {
+            subject,
+            found: `${host} is not an address of this machine`,
+            advice: `choose another with ${hostOption}`,
+            isFatal: true,
+          };
+      }
     }),
   );
 }
 
+/** Why it cannot be listened on. */
 function tryPort(host: string, port: number): Promise<string | undefined> {
   return new Promise((done) => {
     const server = createServer();
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      done(error.code === 'EADDRINUSE' ? 'in use by another program' : error.message);
-    });
+    server.once('error', (error: NodeJS.ErrnoException) => done(error.code ?? error.message));
     server.listen({ host, port, exclusive: true }, () => server.close(() => done(undefined)));
   });
 }

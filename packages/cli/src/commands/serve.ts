@@ -1,54 +1,32 @@
-import {
-  isLoopbackHost,
-  optionOf,
-  type RunningServer,
-  readSettings,
-  type SettingName,
-  type Settings,
-  settings,
-  startServer,
-  variableOf,
-} from '@hawser/server';
-import { Command, Option } from 'commander';
+import { isLoopbackHost, type RunningServer, type Settings, settings, startServer } from '@hawser/server';
+import { Command } from 'commander';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import { print } from '../output.ts';
 import { version } from '../version.ts';
+import { addSettings, type GivenOptions, settingsOf } from './options.ts';
+
+/** A signal that comes twice within this was sent once: npm passes on a Ctrl-C that the terminal has sent as well. */
+const SAME_SIGNAL_MS = 1000;
 
 /** `hawser serve` */
 export function serve(): Command {
-  const command = new Command('serve').description('run a server').action(async (options: GivenOptions) => {
-    await run(readSettings(texts(options), process.env));
-  });
-  for (const name of Object.keys(settings) as SettingName[]) command.addOption(optionFor(name));
-  return command;
-}
-
-type GivenOptions = Partial<Record<SettingName, string | true>>;
-
-/** The table of settings says what an option is; its value is read there too. */
-function optionFor(name: SettingName): Option {
-  const { placeholder, help, fallback } = settings[name];
-  const flags = placeholder === undefined ? optionOf(name) : `${optionOf(name)} <${placeholder}>`;
-  const preset = placeholder === undefined || fallback === undefined ? '' : ` (default: ${fallback})`;
-  return new Option(flags, `${help}${preset} [${variableOf(name)}]`);
-}
-
-function texts(options: GivenOptions): Partial<Record<SettingName, string>> {
-  return Object.fromEntries(Object.entries(options).map(([name, value]) => [name, String(value)]));
+  return addSettings(new Command('serve').description('run a server')).action((options: GivenOptions) =>
+    run(settingsOf(options)),
+  );
 }
 
 async function run(values: Settings): Promise<void> {
   const log = makeLog(values.logLevel);
   const server = await startServer(values, log);
-  const { tcp, http, admin, advertised, data } = server;
-  log.info({ version, pid: process.pid, tcp, http, admin, advertised, data }, 'ready');
-  print(welcome(server, values));
-
-  let isStopping = false;
+  let stoppingSince: number | undefined;
   const stop = (signal: NodeJS.Signals): void => {
-    if (isStopping) return;
-    isStopping = true;
+    if (stoppingSince !== undefined) {
+      if (performance.now() - stoppingSince < SAME_SIGNAL_MS) return;
+      log.fatal({ signal }, 'asked again to stop: not stopped cleanly');
+      process.exit(1);
+    }
+    stoppingSince = performance.now();
     log.info({ signal }, 'stopping');
     server.stop().then(
       () => {
@@ -63,6 +41,11 @@ async function run(values: Settings): Promise<void> {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+
+  // Whoever reads this may send a signal at once.
+  const { tcp, http, admin, advertised, data } = server;
+  log.info({ version, tcp, http, admin, advertised, data }, 'ready');
+  print(welcome(server, values));
   await server.failed;
   // Nothing may be acked any more, and nothing that is in memory can be saved.
   process.exit(1);
@@ -70,12 +53,19 @@ async function run(values: Settings): Promise<void> {
 
 /** JSON lines on stderr; for people on a terminal. */
 function makeLog(level: string): Logger {
-  if (!process.stderr.isTTY) return pino({ level }, pino.destination({ fd: 2, sync: true }));
-  return pino({ level }, pretty({ destination: 2, sync: true, colorize: true, ignore: 'pid,hostname' }));
+  if (process.stderr.isTTY) {
+    const forPeople = { colorize: true, ignore: 'pid,hostname', singleLine: true };
+    return pino({ level }, pretty({ destination: 2, sync: true, ...forPeople }));
+  }
+  const lines = pino.destination({ fd: 2, sync: true });
+  // A log that cannot be written, as on a full disk, must not end the server.
+  lines.on('error', () => {});
+  return pino({ level }, lines);
 }
 
 function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: Settings): string {
   const dispatcher = `http://${hostPort(http)}`;
+  const folder = values.data === settings.data.fallback ? '' : ` --data ${quoted(data)}`;
   const lines = [
     `Hawser ${version} is running.`,
     '',
@@ -85,10 +75,12 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
     `  data         ${data}`,
     '',
     'Next:',
-    `  curl '${dispatcher}/?id=lamp-1'     where a client is sent`,
-    '  npx hawser user add ann                  add a person (they can also register themselves)',
-    '  npx hawser device list                   see who has come',
-    '  docs/protocol.md                         what a client has to say',
+    ...columns([
+      [`curl '${dispatcher}/?id=lamp-1'`, 'where a client is sent'],
+      [`npx hawser user add ann${folder}`, 'add a person (they can also register themselves)'],
+      [`npx hawser device list${folder}`, 'see who has come'],
+      ['docs/protocol.md', 'what a client has to say'],
+    ]),
     '',
     'Anyone who reaches this server may register, may come as any device id, and may add any device.',
   ];
@@ -102,4 +94,14 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
 
 function hostPort({ host, port }: { host: string; port: number }): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const width = Math.max(...rows.map(([first]) => first.length));
+  return rows.map(([first, second]) => `  ${first.padEnd(width)}   ${second}`);
+}
+
+/** A path as a shell takes it. */
+function quoted(path: string): string {
+  return /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,16 +1,15 @@
-import { operate, type UserRow } from '@hawser/server';
+import { openOperations, type UserRow } from '@hawser/server';
 import { Command } from 'commander';
 import { print, time, visible } from '../output.ts';
 import { readPassword } from '../password.ts';
-import { type FolderOption, folderOption } from './folder.ts';
-import { type Listing, printList } from './list.ts';
+import { type Listing, list } from './list.ts';
+import { addSettings, folderOf, type GivenOptions } from './options.ts';
 
-interface PasswordOptions extends FolderOption {
-  readonly passwordStdin?: true;
-}
+type PasswordOptions = GivenOptions & { readonly passwordStdin?: true };
 
 const users: Listing<UserRow> = {
   operation: 'listUsers',
+  pageRows: 500,
   head: ['NAME', 'DEVICES', 'ONLINE', 'CREATED (UTC)'],
   key: (row) => row.name,
   cells: (row) => [row.name, String(row.devices), row.online ? 'yes' : 'no', time(row.createdAt)],
@@ -18,40 +17,51 @@ const users: Listing<UserRow> = {
 
 /** `hawser user …` */
 export function user(): Command {
-  const command = new Command('user').description('people: add, list, remove, change a password');
-  command
-    .command('add <name>')
-    .description('add a person; asks for the password')
-    .addOption(folderOption())
-    .option('--password-stdin', 'read the password from standard input')
-    .action(async (name: string, options: PasswordOptions) => {
-      const password = await readPassword(`Password for ${visible(name)}`, options.passwordStdin === true);
-      await operate(options.data, 'addUser', { name, password });
-      print(`${visible(name)} can log in now.`);
-    });
-  command
-    .command('passwd <name>')
-    .description('change the password of a person; sessions that are open go on')
-    .addOption(folderOption())
-    .option('--password-stdin', 'read the password from standard input')
-    .action(async (name: string, options: PasswordOptions) => {
-      const password = await readPassword(`New password for ${visible(name)}`, options.passwordStdin === true);
-      await operate(options.data, 'setPassword', { name, password });
-      print(`The password of ${visible(name)} is changed.`);
-    });
-  command
-    .command('list')
-    .description('list people')
-    .addOption(folderOption())
-    .option('--json', 'one JSON object a line')
-    .action((options: FolderOption & { json?: true }) => printList(users, options.data, options.json === true));
-  command
-    .command('remove <name>')
-    .description('remove a person: the session, the devices added, the messages waiting')
-    .addOption(folderOption())
-    .action(async (name: string, options: FolderOption) => {
-      await operate(options.data, 'removeUser', { name });
-      print(`${visible(name)} is removed.`);
-    });
-  return command;
+  return new Command('user')
+    .description('people: add, list, remove, change a password')
+    .addCommand(add())
+    .addCommand(passwd())
+    .addCommand(list(users, 'list people'))
+    .addCommand(remove());
+}
+
+function add(): Command {
+  const command = new Command('add').argument('<name>').description('add a person; asks for the password');
+  return withPassword(command).action(async (name: string, options: PasswordOptions) => {
+    const folder = folderOf(options);
+    const password = await readPassword(`Password for ${visible(name)}`, options.passwordStdin === true);
+    // People may be added before the first start.
+    await using operations = await openOperations(folder, { makes: true });
+    await operations.run('addUser', { name, password });
+    if (operations.isNew) print(`A new data folder is made: ${visible(operations.data)}`);
+    print(`${visible(name)} can log in now.`);
+  });
+}
+
+function passwd(): Command {
+  const command = new Command('passwd')
+    .argument('<name>')
+    .description('change the password of a person; sessions that are open go on');
+  return withPassword(command).action(async (name: string, options: PasswordOptions) => {
+    const folder = folderOf(options);
+    const password = await readPassword(`New password for ${visible(name)}`, options.passwordStdin === true);
+    await using operations = await openOperations(folder);
+    await operations.run('setPassword', { name, password });
+    print(`The password of ${visible(name)} is changed.`);
+  });
+}
+
+function remove(): Command {
+  const command = new Command('remove')
+    .argument('<name>')
+    .description('remove a person: the session, the devices added, the messages waiting');
+  return addSettings(command, ['data']).action(async (name: string, options: GivenOptions) => {
+    await using operations = await openOperations(folderOf(options));
+    await operations.run('removeUser', { name });
+    print(`${visible(name)} is removed.`);
+  });
+}
+
+function withPassword(command: Command): Command {
+  return addSettings(command.option('--password-stdin', 'read the password from standard input'), ['data']);
 }

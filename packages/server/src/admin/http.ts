@@ -29,6 +29,8 @@ async function answer(
 ): Promise<void> {
   const path = (request.url ?? '').split('?', 1)[0];
   if (request.method !== 'GET' && request.method !== 'HEAD') {
+    // A body that nobody asked for is not waited for.
+    response.setHeader('Connection', 'close').setHeader('Allow', 'GET, HEAD');
     send(response, 405, 'text/plain', 'only GET\n');
   } else if (path === '/healthz') {
     const now = health();

@@ -110,7 +110,7 @@ export class Mailbox {
   /** The same sender's msgId in the window: sent again after the sender's own memory of it was lost. */
   #twin(message: { readonly from: string; readonly msgId: string }): Message | undefined {
     const twin = this.#window.get(message.msgId);
-    if (twin !== undefined && twin.from === message.from) return twin;
+    if (twin !== undefined && twin.from === message.from) return twin.acked ? undefined : twin;
     if (this.#held.length === 0) return undefined;
     return this.#held.find((held) => held.msgId === message.msgId && held.from === message.from);
   }
@@ -130,7 +130,9 @@ export class Mailbox {
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
   #fallBehind(): void {
     this.phase = 'behind';
-    for (const message of this.#window.values()) if (message.stage === stage.accepted) this.#commit(message);
+    for (const message of this.#window.values()) {
+      if (message.stage === stage.accepted && !message.acked) this.#commit(message);
+    }
     for (const message of this.#held) if (message.stage === stage.accepted) this.#commit(message);
     for (const message of this.#joiners.splice(0)) this.#commit(message);
   }
@@ -280,11 +282,7 @@ export class Mailbox {
   ack(msgId: string): void {
     const message = this.#window.get(msgId);
     if (message === undefined || message.pushedAt === 0) return;
-    message.acked = true;
-    if (message.stage === stage.queued || message.stage === stage.writing) {
-      this.#committingInWindow--;
-      this.#committingAcked++;
-    }
+    if (!message.acked) this.#takeAsAcked(message);
     this.#leaveWindow(message);
     this.#delivery.acked(message);
     if (this.phase !== 'live') this.#page();
@@ -310,11 +308,19 @@ export class Mailbox {
     }
   }
 
-  /** For a message of the window. */
+  /** As if it had been acked: it is not to be stored, or to be deleted when it has been. */
   #dropIfExpired(message: Message): boolean {
     if (!this.#delivery.dropIfExpired(message)) return false;
-    if (message.stage === stage.queued || message.stage === stage.writing) this.#committingInWindow--;
+    this.#takeAsAcked(message);
     return true;
+  }
+
+  #takeAsAcked(message: Message): void {
+    message.acked = true;
+    if (message.inWindow && (message.stage === stage.queued || message.stage === stage.writing)) {
+      this.#committingInWindow--;
+      this.#committingAcked++;
+    }
   }
 
   // ---- from the store
@@ -402,7 +408,7 @@ export class Mailbox {
     this.#joiners = [];
     for (let i = 0; i < joiners.length; i++) {
       const message = joiners[i]!;
-      if (this.#delivery.dropIfExpired(message)) continue;
+      if (this.#dropIfExpired(message)) continue;
       if (!this.#hasRoom(message.size)) {
         this.#joiners = joiners.slice(i);
         this.#fallBehind();
@@ -433,7 +439,7 @@ export class Mailbox {
   #countStuck(now: number): void {
     let stuck = this.#held.length;
     for (const message of this.#window.values()) {
-      if (message.pushedAt > 0 && now - message.pushedAt >= serverLimits.stuckAfterMs) stuck++;
+      if (message.acked || (message.pushedAt > 0 && now - message.pushedAt >= serverLimits.stuckAfterMs)) stuck++;
     }
     this.#stuck = stuck;
     if (stuck > 0) this.#page();
@@ -446,7 +452,8 @@ export class Mailbox {
     const now = this.#delivery.time.now();
     for (const message of messages) {
       message.pushedAt = now;
-      if (this.#dropIfExpired(message)) this.#leaveWindow(message);
+      // Its msgId stays taken: an ack of it may be on its way, and must not count for another message.
+      if (this.#dropIfExpired(message)) message.pushedAt = Number.POSITIVE_INFINITY;
       else if (message.msg === undefined) inStore.push(message);
       else this.#pushOnceMore(message);
     }

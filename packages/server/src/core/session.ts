@@ -318,7 +318,8 @@ export class Session {
     // A command that waits is the server's to finish. All other reasons not to read on may last too long: then the
     // client had better come again.
     const isHeldUp = (this.#holds & hold.command) !== 0;
-    const quietMs = now - Math.max(this.#receivedAt, this.wire.wroteAt);
+    // From a client that has ended its side nothing can come, whatever is still written to it.
+    const quietMs = now - (this.#inputEnded ? this.#receivedAt : Math.max(this.#receivedAt, this.wire.wroteAt));
     if (this.login === undefined && now >= this.#loginDeadline && !isHeldUp) {
       this.close('loginTimeout');
     } else if (quietMs >= this.services.options.idleTimeoutMs && !isHeldUp) {

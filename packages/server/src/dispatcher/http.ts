@@ -1,4 +1,5 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { code, serverLimits, utf8Length, wireLimits } from '@hawser/protocol';
 
 /** What clients are told. */
@@ -38,33 +39,51 @@ function queryOf(url: string): URLSearchParams {
  * The dispatcher's HTTP server, not listening yet. Every answer has status 200: existing clients give up on others.
  */
 export function createDispatcher(choose: Choose): Server {
+  const answer: RequestListener = (request, response) => {
+    const body = dispatch(request.url ?? '', choose);
+    // A body that nobody asked for is not waited for.
+    if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
+    response.writeHead(200, {
+      'Content-Type': 'application/json',
+      'Content-Length': Buffer.byteLength(body),
+      'Cache-Control': 'no-store',
+    });
+    response.end(body);
+  };
   const server = createServer(
     {
       maxHeaderSize: serverLimits.httpHeaderBytesMax,
       requestTimeout: serverLimits.httpRequestTimeoutMs,
       headersTimeout: serverLimits.httpRequestTimeoutMs,
       keepAliveTimeout: serverLimits.httpRequestTimeoutMs,
+      // Node would answer 400.
+      requireHostHeader: false,
     },
-    (request, response) => {
-      const body = dispatch(request.url ?? '', choose);
-      // A body that nobody asked for is not waited for.
-      if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
-      response.writeHead(200, {
-        'Content-Type': 'application/json',
-        'Content-Length': Buffer.byteLength(body),
-        'Cache-Control': 'no-store',
-      });
-      response.end(body);
-    },
+    answer,
   );
   server.maxConnections = serverLimits.httpConnectionsMax;
-  server.on('clientError', (_error, socket) => {
-    if (!socket.writable) return;
-    const body = exception('not a valid HTTP request');
-    socket.end(
-      `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
-        `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
-    );
+  // Node would answer 417.
+  server.on('checkExpectation', answer);
+  server.on('clientError', (_error, socket) => refuse(socket));
+  server.on('connect', (_request, socket) => {
+    socket.on('error', () => {});
+    refuse(socket);
   });
   return server;
+}
+
+/** Answers what is no request for an address. */
+function refuse(socket: Duplex): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  // A peer that does not close its side must not keep the connection.
+  const force = setTimeout(() => socket.destroy(), serverLimits.closeTimeoutMs);
+  socket.once('close', () => clearTimeout(force));
+  const body = exception('not a valid HTTP request');
+  socket.end(
+    `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
+      `Cache-Control: no-store\r\nConnection: close\r\n\r\n${body}`,
+  );
 }

@@ -1,11 +1,11 @@
 /** Copies of a whole store: a backup of one in use, and its way back into an empty data folder. */
 
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import { decodeText, encodeText } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
-import { StoreUnusable } from './level.ts';
-import { metaKey, SCHEMA } from './record.ts';
+import { metaKey, SCHEMA, UNFINISHED } from './record.ts';
+import { StoreUnusable } from './unusable.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
 /** Where a backup says what it holds; written last, so that an unfinished one is known by its absence. */
@@ -48,8 +48,8 @@ export async function backUp(db: LevelDb, folder: string, wall: number, onProgre
 }
 
 /**
- * Copies a backup into the folder of a store, which must not be there yet, checking that it is whole. What was copied
- * of a damaged backup has no schema, so no server opens it.
+ * Copies a backup into the folder of a store, which must not be there yet, checking that it is whole. Of one that is
+ * damaged nothing stays; where the copying was broken off no server opens what is there.
  */
 export async function restore(backup: string, folder: string, onProgress: OnProgress): Promise<BackupSeal> {
   if (!existsSync(backup)) throw new StoreUnusable(`${backup} is not there`);
@@ -61,7 +61,9 @@ export async function restore(backup: string, folder: string, onProgress: OnProg
     if (sealText === undefined) throw new StoreUnusable(`${backup} is no backup, or one that was not finished`);
     const seal = JSON.parse(decodeText(sealText) ?? '') as BackupSeal;
     const target = await open(folder);
+    let isWhole = false;
     try {
+      await target.batch([{ type: 'put', key: metaKey.schema, value: encodeText(UNFINISHED) }], { sync: true });
       const copied = await copy(entriesOf(source), target, (done) => {
         onProgress(done, seal.bytes);
       });
@@ -71,8 +73,10 @@ export async function restore(backup: string, folder: string, onProgress: OnProg
         );
       }
       await target.batch([{ type: 'put', key: metaKey.schema, value: encodeText(SCHEMA) }], { sync: true });
+      isWhole = true;
     } finally {
       await target.close();
+      if (!isWhole) rmSync(folder, { recursive: true, force: true });
     }
     return seal;
   } finally {

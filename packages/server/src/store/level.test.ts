@@ -11,8 +11,9 @@ import { APPEND, type Log, type StoredMessage } from '../core/ports.ts';
 import { type Harness, storeContract } from './contract.ts';
 import { ALL, ids, inboxOf, newMessage, newMessages, remove, store } from './contract-harness.ts';
 import type { InboxLimits } from './inbox.ts';
-import { LevelStore, type LevelStoreOptions, StoreUnusable } from './level.ts';
+import { LevelStore, type LevelStoreOptions } from './level.ts';
 import { inboxKey, metaKey, space } from './record.ts';
+import { StoreUnusable } from './unusable.ts';
 import { type LevelDb, Writer } from './writer.ts';
 
 interface LevelHarness extends Harness {

@@ -2,10 +2,12 @@ import { randomInt } from 'node:crypto';
 import { decodeText, encodeText } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
 import type { DeviceRecord, Log, NameRecord, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
+import { type BackupSeal, backUp, type OnProgress } from './backup.ts';
 import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
 import { Names } from './names.ts';
-import { metaKey, SCHEMA } from './record.ts';
+import { metaKey, SCHEMA, UNFINISHED } from './record.ts';
+import { StoreUnusable } from './unusable.ts';
 import { type LevelDb, type Operation, Writer } from './writer.ts';
 
 /** Positions are leased on disk in blocks of this many, so that a restart never gives one out again. */
@@ -16,9 +18,6 @@ const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 /** What is kept in memory of inboxes that were touched: about 1 KiB an inbox, and 40 bytes a message in it. */
 const INBOXES_CACHED_MAX = 20_000;
 const MESSAGES_CACHED_MAX = 2_000_000;
-
-/** The folder cannot be used; the message says why, for the operator. */
-export class StoreUnusable extends Error {}
 
 export interface LevelStoreOptions {
   readonly folder: string;
@@ -80,6 +79,7 @@ export class LevelStore implements Store {
 
   async #start(folder: string): Promise<void> {
     const schema = await this.#meta(metaKey.schema);
+    if (schema === UNFINISHED) throw new StoreUnusable(`${folder}: a restore broke off: delete it and restore again`);
     if (schema !== undefined && schema !== SCHEMA) {
       throw new StoreUnusable(
         `${folder} was written by another version of Hawser (its format is ${schema}, this version's is ${SCHEMA})`,
@@ -130,6 +130,11 @@ export class LevelStore implements Store {
 
   #leaseOperation(): Operation {
     return { type: 'put', key: metaKey.positionLease, value: encodeText(String(this.#leasedTo)) };
+  }
+
+  /** Copies what is stored at this moment into a new folder; see `backup.ts`. */
+  backUp(folder: string, wall: number, onProgress: OnProgress): Promise<BackupSeal> {
+    return backUp(this.#db, folder, wall, onProgress);
   }
 
   // ---- names

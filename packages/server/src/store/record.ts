@@ -6,6 +6,9 @@ import type { NameRecord } from '../core/ports.ts';
 /** Version of all that is written here; a store of another one is not opened. */
 export const SCHEMA = '1';
 
+/** Stands for the version while a backup is copied in. */
+export const UNFINISHED = 'unfinished';
+
 /** First byte of each key: what kind of record it is. */
 export const space = {
   meta: '!',

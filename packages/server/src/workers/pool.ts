@@ -16,6 +16,8 @@ interface Thread {
   busy: number;
 }
 
+const CLOSED = 'the threads have ended';
+
 /**
  * Threads with one bounded queue. A job goes to the least busy thread; what comes while all are busy waits, and beyond
  * `queueMax` is refused with `Busy`.
@@ -48,6 +50,7 @@ export class Pool {
   }
 
   run(job: JobBody): Promise<unknown> {
+    if (this.#isClosed) return Promise.reject(new Error(CLOSED));
     if (this.#waiting.length - this.#taken >= this.#queueMax) return Promise.reject(new Busy('too many jobs wait'));
     return new Promise((resolve, reject) => {
       this.#waiting.push({ job: { ...job, id: this.#nextId++ } as Job, resolve, reject });
@@ -111,8 +114,13 @@ export class Pool {
     if (!this.#isClosed) throw error;
   }
 
+  /** Ends the threads. Jobs that are not done fail. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    const undone = [...this.#pending.values(), ...this.#waiting.splice(0).slice(this.#taken)];
+    this.#pending.clear();
+    this.#taken = 0;
+    for (const { reject } of undone) reject(new Error(CLOSED));
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
   }
 }

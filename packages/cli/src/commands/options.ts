@@ -1,0 +1,42 @@
+import {
+  optionOf,
+  readSetting,
+  readSettings,
+  type SettingName,
+  type Settings,
+  settingNames,
+  settings,
+  variableOf,
+} from '@hawser/server';
+import { type Command, Option } from 'commander';
+
+/** Settings as commander has them: a switch is `true`. */
+export type GivenOptions = Partial<Record<SettingName, string | true>>;
+
+/** Gives a command the options of the settings named; all of them if none is. */
+export function addSettings(command: Command, names: readonly SettingName[] = settingNames): Command {
+  for (const name of names) command.addOption(optionFor(name));
+  return command;
+}
+
+/** The table of settings says what an option is; its value is read there too. */
+function optionFor(name: SettingName): Option {
+  const { placeholder, help, fallback } = settings[name];
+  const flags = placeholder === undefined ? optionOf(name) : `${optionOf(name)} <${placeholder}>`;
+  const preset = placeholder === undefined || fallback === undefined ? '' : ` (default: ${fallback})`;
+  return new Option(flags, `${help}${preset} [${variableOf(name)}]`);
+}
+
+export function settingsOf(options: GivenOptions): Settings {
+  return readSettings(texts(options), process.env);
+}
+
+/** The data folder that an operator's command works on. */
+export function folderOf({ data }: GivenOptions): string {
+  return readSetting('data', texts(data === undefined ? {} : { data }), process.env);
+}
+
+function texts(options: GivenOptions): Partial<Record<SettingName, string>> {
+  const given = settingNames.filter((name) => options[name] !== undefined);
+  return Object.fromEntries(given.map((name) => [name, String(options[name])]));
+}

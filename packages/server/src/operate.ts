@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pino } from 'pino';
+import { callControl, controlPath, isServed } from './admin/control.ts';
+import { type Operation, OperatorError, operateOn } from './operator.ts';
+import { dataPath, makeFolder, openParts, storePath } from './parts.ts';
+import { readSettings } from './settings.ts';
+import { type BackupSeal, type OnProgress, restore } from './store/backup.ts';
+import { StoreUnusable } from './store/unusable.ts';
+
+/** Operations on a data folder, until it is let go. */
+export interface Operations extends AsyncDisposable {
+  /** The path of the data folder. */
+  readonly data: string;
+  /** The data folder was not there before. */
+  readonly isNew: boolean;
+  /** Rejects with `OperatorError` when it cannot be done. */
+  run(operation: Operation, argument: object): Promise<unknown>;
+}
+
+/**
+ * Opens a data folder for operations: they go to the server that runs on it, or to its store when none runs. A folder
+ * that is no data folder is refused, unless `makes` is set: then it becomes one.
+ */
+export async function openOperations(folder: string, { makes = false } = {}): Promise<Operations> {
+  const data = dataPath(folder);
+  if (await isServed(controlPath(data)).catch(rejectAsOperator)) {
+    return {
+      data,
+      isNew: false,
+      run: (operation, argument) => callControl(controlPath(data), operation, argument).catch(rejectAsOperator),
+      async [Symbol.asyncDispose]() {},
+    };
+  }
+  const isNew = !existsSync(storePath(data));
+  if (isNew && !makes) throw new OperatorError(`--data: ${data} is not the data folder of a server`);
+  const parts = await openParts(makeFolder(folder), readSettings({ data }, {}), pino({ level: 'silent' }), fail);
+  return { data, isNew, run: operateOn(parts), [Symbol.asyncDispose]: parts.close };
+}
+
+/** Copies a backup into a data folder that has no store yet. Rejects with `OperatorError` when it cannot be done. */
+export async function restoreBackup(backup: string, folder: string, onProgress: OnProgress): Promise<BackupSeal> {
+  try {
+    return await restore(resolve(backup), storePath(makeFolder(folder)), onProgress);
+  } catch (error) {
+    if (error instanceof StoreUnusable) return rejectAsOperator(error);
+    throw error;
+  }
+}
+
+/** Whether a server is running on this data folder; false also when that cannot be told. */
+export function serverRuns(folder: string): Promise<boolean> {
+  return isServed(controlPath(dataPath(folder))).catch(() => false);
+}
+
+function rejectAsOperator(error: Error): never {
+  throw new OperatorError(error.message, { cause: error });
+}
+
+function fail(error: unknown): never {
+  throw error;
+}

@@ -1,0 +1,119 @@
+/** What serving and operating without a server both stand on: a data folder, the store in it, the core on that. */
+
+import { existsSync, mkdirSync, realpathSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { serverLimits } from '@hawser/protocol';
+import { NodeCipher } from '@hawser/protocol/cipher-node';
+import type { Logger } from 'pino';
+import { CONTROL_PATH_BYTES_MAX, controlPath } from './admin/control.ts';
+import { Core } from './core/core.ts';
+import { SettingError, type Settings } from './settings.ts';
+import { LevelStore } from './store/level.ts';
+import { StoreUnusable } from './store/unusable.ts';
+import { systemTime } from './time.ts';
+import { WorkerPasswords, WorkerRsa } from './workers/crypto.ts';
+
+/** The server cannot start; the message is one line for the operator. */
+export class StartError extends Error {}
+
+export interface Parts {
+  readonly core: Core;
+  readonly store: LevelStore;
+  /** Stops the core if it has not been, and closes what is below it. */
+  close(): Promise<void>;
+}
+
+/** Opens the store in a data folder and a core on it. Rejects with `StartError` when the folder cannot be used. */
+export async function openParts(
+  data: string,
+  settings: Settings,
+  log: Logger,
+  onFatal: (error: unknown) => void,
+): Promise<Parts> {
+  const store = await openStore(data, settings, log, onFatal);
+  const rsa = new WorkerRsa();
+  const passwords = new WorkerPasswords();
+  const time = systemTime(store.ranBefore);
+  const closeAll = (): Promise<unknown> => Promise.all([store.close(), rsa.close(), passwords.close()]);
+  let core: Core;
+  try {
+    core = await Core.open(
+      { time, log, store, passwords, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
+      {
+        loginTimeoutMs: settings.loginTimeout,
+        idleTimeoutMs: settings.idleTimeout,
+        allowPlainLogin: settings.allowPlainLogin,
+        persistAfterMs: settings.persistAfter,
+        redeliveryAfterMs: settings.redeliveryAfter,
+        backlogAfterMs: settings.backlogAfter,
+        inboxAgeMsMax: settings.inboxAge,
+      },
+    );
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  return {
+    core,
+    store,
+    async close() {
+      await core.stop();
+      store.noteRan(time.ran());
+      await closeAll();
+    },
+  };
+}
+
+async function openStore(
+  data: string,
+  settings: Settings,
+  log: Logger,
+  onError: (error: unknown) => void,
+): Promise<LevelStore> {
+  try {
+    return await LevelStore.open({
+      folder: storePath(data),
+      log,
+      onError,
+      limits: {
+        messagesMax: settings.inboxMessages,
+        bytesMax: settings.inboxBytes,
+        senderShare: serverLimits.inboxSenderShare,
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof StoreUnusable)) throw error;
+    throw new StartError(`--data: ${error.message}`, { cause: error });
+  }
+}
+
+/** Where a data folder has its store. */
+export function storePath(data: string): string {
+  return join(data, 'store');
+}
+
+/** The one path of a data folder, however it was written, whether it is there yet or not. */
+export function dataPath(folder: string): string {
+  return existsSync(folder) ? realpathSync(folder) : resolve(folder);
+}
+
+/** Makes the data folder if it is not there. Throws `StartError` or `SettingError` when it cannot be used. */
+export function makeFolder(folder: string): string {
+  try {
+    refuseLongPath(dataPath(folder));
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const data = dataPath(folder);
+    refuseLongPath(data);
+    return data;
+  } catch (error) {
+    if (error instanceof SettingError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === 'EEXIST' ? 'it is not a folder' : message;
+    throw new StartError(`--data: ${folder} cannot be used: ${why}`, { cause: error });
+  }
+}
+
+function refuseLongPath(data: string): void {
+  if (Buffer.byteLength(controlPath(data)) <= CONTROL_PATH_BYTES_MAX) return;
+  throw new SettingError(`--data: the path ${data} is too long for the control socket in it`);
+}

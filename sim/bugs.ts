@@ -1,0 +1,195 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Core } from '@hawser/server/core/core';
+import type { Mailbox } from '@hawser/server/core/mailbox';
+import type { Message } from '@hawser/server/core/message';
+import { APPEND } from '@hawser/server/core/ports';
+import type { SimStore } from './store.ts';
+
+/** A deliberate bug: a patch of one run of the server. What the checker is worth is how soon it finds them. */
+export interface Bug {
+  /** Seeds, counted from 1, within which it is caught. */
+  readonly within: number;
+  readonly store?: (store: SimStore) => void;
+  readonly core?: (core: Core) => void;
+  /** Returns how to undo it, for what all runs share. */
+  readonly global?: () => () => void;
+}
+
+export const bugs = {
+  'ack before commit': {
+    within: 10,
+    core: (core) =>
+      patchAccept(core, (accept, ...message) => {
+        const outcome = accept(...message);
+        const [sender, msgId, isEncrypt] = message;
+        if (outcome === 'pending') sender.session?.ack({ msgId, isEncrypt });
+        return outcome;
+      }),
+  },
+  'sync taken away': {
+    within: 10,
+    store: (store) => {
+      store.neverSyncs = true;
+    },
+  },
+  'order forgotten on takeover': {
+    within: 40,
+    core: (core) => {
+      const { delivery } = core;
+      const commit = delivery.commit.bind(delivery);
+      let collected: Message[] | undefined;
+      delivery.commit = (message) => {
+        if (collected === undefined) commit(message);
+        else collected.push(message);
+      };
+      patchMailboxes(core, (mailbox) => {
+        const detach = mailbox.detach.bind(mailbox);
+        mailbox.detach = (session) => {
+          collected = [];
+          detach(session);
+          const backwards = collected.reverse();
+          collected = undefined;
+          for (const message of backwards) commit(message);
+        };
+      });
+    },
+  },
+  'drop on overflow': {
+    within: 40,
+    store: (store) => {
+      const append = store.append.bind(store);
+      store.append = async (messages) => {
+        const results = await append(messages);
+        return results.map((result) => (result === APPEND.full ? 1 : result));
+      };
+    },
+  },
+  'ack accepted from the wrong session': {
+    within: 20,
+    core: (core) => {
+      const acks = new Set<(msgId: string) => void>();
+      patchMailboxes(core, (mailbox) => {
+        acks.add(mailbox.ack.bind(mailbox));
+        mailbox.ack = (msgId) => {
+          for (const ack of acks) ack(msgId);
+        };
+      });
+    },
+  },
+  'window off by one': {
+    within: 40,
+    global: () => {
+      const limits = serverLimits as { windowMessagesMax: number };
+      limits.windowMessagesMax++;
+      return () => {
+        limits.windowMessagesMax--;
+      };
+    },
+  },
+  'redelivery forgets one': {
+    within: 20,
+    core: (core) =>
+      patchMailboxes(core, (mailbox) => {
+        let pushed: Message[] = [];
+        const takeOutbox = mailbox.takeOutbox.bind(mailbox);
+        mailbox.takeOutbox = () => {
+          const outbox = takeOutbox();
+          pushed.push(...outbox);
+          return outbox;
+        };
+        const detach = mailbox.detach.bind(mailbox);
+        mailbox.detach = (session) => {
+          const forgotten = pushed.find((message) => message.inWindow && message.position > 0);
+          detach(session);
+          if (forgotten !== undefined) core.store.remove(forgotten);
+          pushed = [];
+        };
+      }),
+  },
+  'de-duplication without the sender': {
+    within: 20,
+    core: (core) => {
+      const senders = new Map<string, string>();
+      patchAccept(core, (accept, ...message) => {
+        const [sender, msgId] = message;
+        const first = senders.get(msgId) ?? sender.name;
+        senders.set(msgId, first);
+        return first === sender.name ? accept(...message) : 'acked';
+      });
+    },
+  },
+  'ttl early': {
+    within: 40,
+    core: (core) => {
+      const { delivery } = core;
+      const dropIfExpired = delivery.dropIfExpired.bind(delivery);
+      // Taken for milliseconds.
+      delivery.dropIfExpired = (message) =>
+        dropIfExpired(Object.create(message, { ttl: { value: message.ttl / 1000 } }));
+    },
+  },
+  'binding ignored': {
+    within: 20,
+    core: (core) => {
+      const { accounts } = core;
+      const loadPeers = accounts.loadPeers.bind(accounts);
+      accounts.loadPeers = (name, kind, loaded) => loadPeers(name, kind, (peers) => loaded(new Everybody(peers)));
+    },
+  },
+  'the older session stays': {
+    within: 20,
+    core: (core) => {
+      const { directory } = core;
+      const claim = directory.claim.bind(directory);
+      directory.claim = (name, session) => {
+        claim(name, session);
+        return undefined;
+      };
+    },
+  },
+  'removes what was not acked': {
+    within: 20,
+    core: (core) => {
+      const { delivery } = core;
+      const fromStore = delivery.fromStore.bind(delivery);
+      delivery.fromStore = (mailbox, stored) => {
+        const message = fromStore(mailbox, stored);
+        if (message !== undefined && message.msgId.endsWith('3')) core.store.remove(message);
+        return message;
+      };
+    },
+  },
+} as const satisfies Record<string, Bug>;
+
+export type BugName = keyof typeof bugs;
+
+export function bugNamed(name: string): Bug | undefined {
+  return (bugs as Record<string, Bug>)[name];
+}
+
+type Accept = Core['delivery']['accept'];
+
+function patchAccept(core: Core, patch: (accept: Accept, ...message: Parameters<Accept>) => ReturnType<Accept>): void {
+  const { delivery } = core;
+  const accept = delivery.accept.bind(delivery);
+  delivery.accept = (...message) => patch(accept, ...message);
+}
+
+function patchMailboxes(core: Core, patch: (mailbox: Mailbox) => void): void {
+  const { delivery } = core;
+  const patched = new WeakSet<Mailbox>();
+  const mailboxOf = delivery.mailbox.bind(delivery);
+  delivery.mailbox = (name) => {
+    const mailbox = mailboxOf(name);
+    if (!patched.has(mailbox)) patch(mailbox);
+    patched.add(mailbox);
+    return mailbox;
+  };
+}
+
+/** Peers, as far as anybody asks. */
+class Everybody extends Set<string> {
+  override has(): boolean {
+    return true;
+  }
+}

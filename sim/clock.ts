@@ -1,0 +1,84 @@
+import type { Time, Timer } from '@hawser/server/core/ports';
+import type { Random } from './random.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** The wall clock of a machine: it jumps. */
+export class WallClock {
+  readonly #scheduler: Scheduler;
+  #offset = 1_790_000_000_000;
+
+  constructor(scheduler: Scheduler) {
+    this.#scheduler = scheduler;
+  }
+
+  now(): number {
+    return Math.floor(this.#scheduler.now + this.#offset);
+  }
+
+  jump(ms: number): void {
+    this.#offset += ms;
+  }
+}
+
+/** Timers of Node come up to a millisecond early by the monotonic clock, and some late. */
+const TIMER_EARLY_MS = 0.6;
+const TIMER_LATE_MS = 2;
+/** Longest from a turn's first callback to its `setImmediate`. */
+const TURN_MS = 0.3;
+
+/** Time as one run of the server sees it; nothing of it happens once the process has ended. */
+export class ServerTime implements Time {
+  readonly #scheduler: Scheduler;
+  readonly #random: Random;
+  readonly #wall: WallClock;
+  readonly #startedAt: number;
+  readonly #openedAt: number;
+  readonly #ranBefore: number;
+  #immediates: (() => void)[] = [];
+  isOver = false;
+
+  constructor(scheduler: Scheduler, random: Random, wall: WallClock, ranBefore: number) {
+    this.#scheduler = scheduler;
+    this.#random = random;
+    this.#wall = wall;
+    this.#openedAt = scheduler.now;
+    // The monotonic clock counts from the start of the process, before the store was opened.
+    this.#startedAt = scheduler.now - random.between(20, 500);
+    this.#ranBefore = ranBefore;
+  }
+
+  now(): number {
+    return this.#scheduler.now - this.#startedAt;
+  }
+
+  wall(): number {
+    return this.#wall.now();
+  }
+
+  ran(): number {
+    return this.#ranBefore + this.#scheduler.now - this.#openedAt;
+  }
+
+  after(ms: number, call: () => void): Timer {
+    const late = Math.max(0, ms + this.#random.between(-TIMER_EARLY_MS, TIMER_LATE_MS));
+    const event = this.#scheduler.after(late, () => {
+      if (!this.isOver) call();
+    });
+    return {
+      cancel: () => {
+        event.call = undefined;
+      },
+    };
+  }
+
+  endOfTurn(call: () => void): void {
+    if (this.#immediates.push(call) > 1) return;
+    this.#scheduler.after(this.#random.between(0, TURN_MS), () => this.#endTurn());
+  }
+
+  #endTurn(): void {
+    const immediates = this.#immediates;
+    this.#immediates = [];
+    for (const call of immediates) if (!this.isOver) call();
+  }
+}

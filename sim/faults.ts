@@ -1,0 +1,147 @@
+import type { Checker } from './checker.ts';
+import type { Client } from './client.ts';
+import type { WallClock } from './clock.ts';
+import type { Disk, DiskTrouble } from './disk.ts';
+import type { Host } from './host.ts';
+import type { Random } from './random.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { Trace } from './trace.ts';
+
+/** How often what goes wrong: means in ms; `Infinity` is never. */
+export interface FaultPlan {
+  readonly crashEveryMs: number;
+  readonly stopEveryMs: number;
+  readonly diskEveryMs: number;
+  readonly diskTroubles: readonly DiskTrouble[];
+  readonly networkEveryMs: number;
+  readonly jumpEveryMs: number;
+}
+
+export function drawFaults(random: Random): FaultPlan {
+  const perhaps = (probability: number, least: number, most: number): number =>
+    random.chance(probability) ? random.magnitude(least, most) : Infinity;
+  return {
+    crashEveryMs: perhaps(0.6, 5000, 60_000),
+    stopEveryMs: perhaps(0.3, 5000, 60_000),
+    diskEveryMs: perhaps(0.5, 2000, 40_000),
+    diskTroubles: (['slow', 'failing', 'full', 'away'] as const).filter((trouble) =>
+      random.chance(trouble === 'slow' ? 0.8 : 0.25),
+    ),
+    networkEveryMs: perhaps(0.8, 200, 10_000),
+    jumpEveryMs: perhaps(0.3, 5000, 60_000),
+  };
+}
+
+export interface FaultPorts {
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly wall: WallClock;
+  readonly disk: Disk;
+  readonly host: Host;
+  readonly clients: readonly Client[];
+  readonly checker: Checker;
+  readonly trace: Trace;
+}
+
+/** Makes trouble until it is told to heal. */
+export class Faults {
+  readonly #ports: FaultPorts;
+  readonly #plan: FaultPlan;
+  #isOver = false;
+
+  constructor(plan: FaultPlan, ports: FaultPorts) {
+    this.#plan = plan;
+    this.#ports = ports;
+  }
+
+  start(): void {
+    const plan = this.#plan;
+    this.#repeat(plan.crashEveryMs, () => this.#crash());
+    this.#repeat(plan.stopEveryMs, () => this.#stop());
+    if (plan.diskTroubles.length > 0) this.#repeat(plan.diskEveryMs, () => this.#disturbDisk());
+    this.#repeat(plan.networkEveryMs, () => this.#disturbNetwork());
+    this.#repeat(plan.jumpEveryMs, () => this.#jump());
+    this.#revive();
+  }
+
+  #repeat(meanMs: number, call: () => void): void {
+    if (meanMs === Infinity) return;
+    const { scheduler, random } = this.#ports;
+    scheduler.after(random.wait(meanMs), () => {
+      if (this.#isOver) return;
+      call();
+      this.#repeat(meanMs, call);
+    });
+  }
+
+  /** A server that failed is started again, as by its supervisor. */
+  #revive(): void {
+    const { scheduler, random, host } = this.#ports;
+    scheduler.after(random.between(200, 3000), () => {
+      if (host.isDown) host.start();
+      this.#revive();
+    });
+  }
+
+  #crash(): void {
+    const { host, random } = this.#ports;
+    host.crash(random.chance(0.6) ? 'power' : 'process');
+  }
+
+  #stop(): void {
+    const { host, scheduler, random } = this.#ports;
+    host.stop(() => scheduler.after(random.magnitude(10, 2000), () => host.start()));
+  }
+
+  #disturbDisk(): void {
+    const { disk, random, scheduler, trace } = this.#ports;
+    if (disk.trouble !== 'none') return;
+    disk.trouble = random.pick(this.#plan.diskTroubles);
+    trace.note('disk', -1, -1, disk.trouble);
+    const lastsMs = disk.trouble === 'slow' ? random.magnitude(100, 20_000) : random.magnitude(20, 5000);
+    scheduler.after(lastsMs, () => {
+      disk.trouble = 'none';
+      trace.note('disk', -1, -1, 'well');
+    });
+  }
+
+  #disturbNetwork(): void {
+    const { random, clients, trace, scheduler } = this.#ports;
+    const client = random.pick(clients);
+    const wire = client.wire;
+    if (wire === undefined) return;
+    const what = random.pick(['cut', 'stall', 'freeze', 'vanish'] as const);
+    trace.note('network', -1, -1, `${what} ${client.party.name}`);
+    switch (what) {
+      case 'cut':
+        wire.cut();
+        break;
+      case 'stall':
+        wire.stall(random.magnitude(50, 60_000));
+        break;
+      case 'freeze':
+        wire.freeze();
+        scheduler.after(random.magnitude(50, 60_000), () => wire.thaw());
+        break;
+      case 'vanish':
+        client.vanish();
+        break;
+    }
+  }
+
+  #jump(): void {
+    const { wall, random, checker, trace } = this.#ports;
+    const ms = (random.chance(0.5) ? 1 : -1) * Math.round(random.magnitude(10, random.chance(0.3) ? 3.5e9 : 100_000));
+    checker.noteWall();
+    wall.jump(ms);
+    checker.wallJumped();
+    trace.note('clock jumped', ms);
+  }
+
+  /** The end of trouble: the disk works, the server runs and is not disturbed any more. */
+  heal(): void {
+    this.#isOver = true;
+    const { disk } = this.#ports;
+    disk.trouble = 'none';
+  }
+}

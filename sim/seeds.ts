@@ -1,0 +1,13 @@
+/** Seeds that failed once, kept for good: each with what it found. */
+export const keptSeeds: readonly { readonly seed: number; readonly found: string }[] = [
+  { seed: 4, found: 'stored while the store was being read to its end: passed over until the next session, out of order' },
+  { seed: 54, found: 'the same: not delivered to a receiver that stays' },
+  { seed: 64, found: 'a message held back behind another with its msgId was pushed after its ttl' },
+  { seed: 98, found: 'a message that waited for the mailbox to be live was pushed after its ttl' },
+  { seed: 289, found: 'the store was away: a message was refused as by an error in the server, which is taken for an ack' },
+  { seed: 307, found: 'a binding made while a session was loading its peers was not seen by that session' },
+  { seed: 584, found: 'the same with a binding that was removed' },
+  { seed: 415, found: 'a window message stored late moved the cursor past others that had not been read' },
+  { seed: 708, found: 'refused as the inbox was full, then acked by its receiver: the sender never heard of it' },
+  { seed: 883, found: 'the store was away when it was read: nobody read again' },
+];

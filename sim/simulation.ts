@@ -1,0 +1,170 @@
+import type { Bug } from './bugs.ts';
+import { Checker, type Violation } from './checker.ts';
+import { Client } from './client.ts';
+import { WallClock } from './clock.ts';
+import { Disk } from './disk.ts';
+import { drawFaults, Faults } from './faults.ts';
+import { drawHabits, drawPace } from './habits.ts';
+import { Host } from './host.ts';
+import { Messages } from './message.ts';
+import type { Party } from './party.ts';
+import { Random } from './random.ts';
+import { drawLimits, drawOptions, drawParties, initially } from './scenario.ts';
+import { Scheduler } from './scheduler.ts';
+import { Trace } from './trace.ts';
+
+export interface SimulationOptions {
+  readonly seed: number;
+  /** How long there is trouble; drawn from the seed when not given. */
+  readonly minutes?: number | undefined;
+  readonly clients?: number | undefined;
+  readonly bug?: Bug | undefined;
+  /** Entries of the trace to keep in words. */
+  readonly traced?: number;
+}
+
+export interface Outcome {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  readonly hash: string;
+  readonly simulatedMs: number;
+  readonly events: number;
+  readonly clients: number;
+  readonly messages: number;
+  readonly crashes: number;
+  readonly stops: number;
+  readonly figures: Checker['figures'];
+  readonly trace: Trace;
+}
+
+/** How long all may take to be delivered, and connections to be noticed as gone. */
+const DRAIN_MS = 240_000;
+const STEP_MS = 500;
+
+/** One run: trouble, then all is well and everything must be delivered, then everybody leaves. */
+export async function simulate(options: SimulationOptions): Promise<Outcome> {
+  const undo = options.bug?.global?.();
+  try {
+    return await run(options);
+  } finally {
+    undo?.();
+  }
+}
+
+async function run(options: SimulationOptions): Promise<Outcome> {
+  const random = new Random(options.seed);
+  const scheduler = new Scheduler();
+  const trace = new Trace(() => scheduler.now, options.traced ?? 0);
+  const wall = new WallClock(scheduler);
+  const disk = new Disk(new Random(options.seed, 1));
+  const messages = new Messages();
+  const checker = new Checker(scheduler, wall, disk, messages, trace);
+  const count = options.clients ?? Math.round(random.magnitude(2, 50));
+  const parties = drawParties(random, count);
+  disk.prepare(initially(parties));
+  const coreOptions = drawOptions(random);
+  const host = new Host({
+    scheduler,
+    random: new Random(options.seed, 2),
+    wall,
+    disk,
+    checker,
+    trace,
+    options: coreOptions,
+    limits: drawLimits(random),
+    bug: options.bug,
+  });
+  const pace = drawPace(random, count);
+  const clients: Client[] = [];
+  const used = new Set<Party>();
+  for (let i = 0; i < count; i++) {
+    const party = i < parties.length ? parties[i]! : random.pick(parties);
+    const own = new Random(options.seed, 100 + i);
+    const habits = drawHabits(own, pace);
+    clients.push(
+      new Client(party, habits, !used.has(party), { scheduler, random: own, host, checker, messages, trace }),
+    );
+    used.add(party);
+  }
+  const faults = new Faults(drawFaults(random), {
+    scheduler,
+    random: new Random(options.seed, 3),
+    wall,
+    disk,
+    host,
+    clients,
+    checker,
+    trace,
+  });
+  const isDone = (): boolean => checker.hasFailed;
+
+  host.start();
+  for (const client of clients) client.start();
+  faults.start();
+  const troubleMs = (options.minutes ?? random.magnitude(0.1, 2)) * 60_000;
+  await scheduler.run(troubleMs, isDone);
+
+  if (!checker.hasFailed) await drain();
+  if (!checker.hasFailed) await leave();
+  for (const line of host.logged) checker.broken('server error', line);
+  return {
+    seed: options.seed,
+    violations: checker.violations,
+    hash: trace.hash,
+    simulatedMs: scheduler.now,
+    events: scheduler.events,
+    clients: count,
+    messages: messages.all.length,
+    crashes: host.crashes,
+    stops: host.stops,
+    figures: checker.figures,
+    trace,
+  };
+
+  async function drain(): Promise<void> {
+    trace.note('phase', -1, -1, 'all is well');
+    faults.heal();
+    // Connections that were disturbed go on being so; some clients come anew, some stay.
+    for (const client of clients) client.drain(random.chance(0.5));
+    const until = scheduler.now + DRAIN_MS;
+    while (scheduler.now < until && !checker.hasFailed) {
+      await scheduler.run(scheduler.now + STEP_MS, isDone);
+      if (isDrained()) break;
+    }
+    if (checker.hasFailed) return;
+    for (const client of clients) {
+      for (const { message } of client.pending.values()) {
+        if (!checker.mayHaveExpired(message)) checker.broken('no answer', `${message} was not answered`, message);
+      }
+    }
+    if (!checker.hasFailed) checkEmpty();
+    checker.checkDelivered();
+  }
+
+  function isDrained(): boolean {
+    if (host.core === undefined || disk.seen.inboxes.size > 0) return false;
+    return clients.every((client) => client.pending.size === 0 && (client.isOnline || client.hasLeft));
+  }
+
+  function checkEmpty(): void {
+    for (const [name, inbox] of disk.seen.inboxes) {
+      const first = inbox.messages.values().next().value;
+      const message = first && messages.ofBytes(first.msg);
+      checker.broken('not drained', `${inbox.messages.size} messages lie in the inbox of ${name}: ${message}`, message);
+    }
+  }
+
+  async function leave(): Promise<void> {
+    trace.note('phase', -1, -1, 'everybody leaves');
+    for (const client of clients) client.leave();
+    await scheduler.run(scheduler.now + coreOptions.idleTimeoutMs + 80_000, isDone);
+    const core = host.core;
+    if (core === undefined || checker.hasFailed) return;
+    const { mailboxes, pendingBytes } = core.delivery.stats;
+    const { connections } = core;
+    const sessions = core.directory.size;
+    if (mailboxes > 0 || pendingBytes > 0 || connections > 0 || sessions > 0) {
+      checker.broken('left over', JSON.stringify({ mailboxes, pendingBytes, connections, sessions }));
+    }
+  }
+}

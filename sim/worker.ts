@@ -1,0 +1,17 @@
+import { parentPort } from 'node:worker_threads';
+import { bugNamed } from './bugs.ts';
+import { type RunSummary, summary } from './figures.ts';
+import { simulate } from './simulation.ts';
+
+export interface Job {
+  readonly seed: number;
+  readonly minutes: number | undefined;
+  readonly clients: number | undefined;
+  readonly bug: string | undefined;
+}
+
+parentPort?.on('message', ({ seed, minutes, clients, bug }: Job) => {
+  void simulate({ seed, minutes, clients, bug: bug === undefined ? undefined : bugNamed(bug) }).then((outcome) => {
+    parentPort?.postMessage(summary(outcome) satisfies RunSummary);
+  });
+});
