@@ -36,6 +36,9 @@ export class Inbox {
   /** Positions removed from segments that still have others, by the first position of the segment. */
   readonly #gone = new Map<number, Set<number>>();
 
+  /** Segments of which the disk knows that something is gone, by their first position. */
+  readonly noted = new Set<number>();
+
   /** @param seed 32 random bits, so that nobody can choose ids that collide */
   constructor(seed: number) {
     this.#seed = seed;

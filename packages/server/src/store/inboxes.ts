@@ -335,8 +335,10 @@ export class Inboxes {
         const gone = inbox.gone(first);
         if (inbox.hasSegment(first) && gone !== undefined) {
           operations.push({ type: 'put', key: goneKey, value: encodeGone(first, gone) });
+          inbox.noted.add(first);
         } else {
-          operations.push({ type: 'del', key: inboxKey('m', receiver, first) }, { type: 'del', key: goneKey });
+          operations.push({ type: 'del', key: inboxKey('m', receiver, first) });
+          if (inbox.noted.delete(first)) operations.push({ type: 'del', key: goneKey });
         }
       }
     }
@@ -462,6 +464,7 @@ const EVICTION_LOOKS = 64;
 
 function addSegment(inbox: Inbox, reader: SegmentReader, first: number, gone: ReadonlySet<number> | undefined): void {
   inbox.addSegment(first, reader.count, gone);
+  if (gone !== undefined) inbox.noted.add(first);
   while (reader.next()) {
     if (!gone?.has(reader.position)) inbox.add(reader.from, reader.msgId, reader.size, reader.position);
   }
