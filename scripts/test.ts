@@ -11,7 +11,7 @@ import { run } from 'node:test';
 import { spec as Spec } from 'node:test/reporters';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const EVERY_TEST = ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts'];
+const EVERY_TEST = ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts'];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
 const OPEN_HANDLE_MS = 15_000;
@@ -108,9 +108,11 @@ async function runTests(files: string[]): Promise<void> {
  */
 function watchFiles() {
   type File = { open: number; ended: number; heard: number };
-  const children = new Set<ChildProcess>();
+  /** The processes, and since when: a file is reported long before its turn comes. */
+  const children = new Map<ChildProcess, number>();
   const files = new Map<string, File>();
-  const onChild = (message: unknown): unknown => children.add((message as { process: ChildProcess }).process);
+  const onChild = (message: unknown): unknown =>
+    children.set((message as { process: ChildProcess }).process, performance.now());
   const hear = (report: Report, open: number): void => {
     const path = report.entryFile ?? resolve(root, report.name);
     const file = files.get(path) ?? { open: 0, ended: 0, heard: 0 };
@@ -121,7 +123,7 @@ function watchFiles() {
     if (open < 0) file.ended++;
   };
   const check = (): void => {
-    for (const child of children) {
+    for (const [child, startedAt] of children) {
       if (child.exitCode !== null || child.signalCode !== null) {
         children.delete(child);
         continue;
@@ -129,7 +131,7 @@ function watchFiles() {
       const [path, file] = [...files].find(([path]) => child.spawnargs.includes(path)) ?? [];
       if (path === undefined || file === undefined) continue;
       const limit = file.open > 0 ? SILENCE_MS : file.ended > 0 ? OPEN_HANDLE_MS : TEST_TIMEOUT_MS;
-      if (performance.now() - file.heard < limit) continue;
+      if (performance.now() - Math.max(file.heard, startedAt) < limit) continue;
       child.kill('SIGKILL');
       console.log(
         file.open === 0 && file.ended > 0

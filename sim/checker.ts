@@ -179,7 +179,14 @@ export class Checker {
     return seen.areBound(user, device) ? 'yes' : 'no';
   }
 
-  pushed(connection: Connection, from: string, to: string, msgId: string, id: unknown, text: string): SentMessage | undefined {
+  pushed(
+    connection: Connection,
+    from: string,
+    to: string,
+    msgId: string,
+    id: unknown,
+    text: string,
+  ): SentMessage | undefined {
     const message = typeof id === 'number' ? this.#messages.all[id] : undefined;
     this.#trace.note('pushed', connection.id, message?.id ?? -1, msgId);
     this.figures.pushed++;
@@ -262,7 +269,7 @@ export class Checker {
 
   #checkTtl(message: SentMessage): void {
     if (message.ttl === 0 || this.#scheduler.now - this.#wallJumpedAt < 1000) return;
-    const byWall = this.#wall.now() - message.acceptedWall;
+    const byWall = this.#wall.now() - message.mostWall;
     const byRun = message.acceptedRun === this.#run ? this.#scheduler.now - message.acceptedAt : 0;
     const late = Math.max(byWall, byRun) - message.ttl * 1000;
     if (late > TTL_SLACK_MS) this.broken('ttl late', `${message} was pushed ${Math.round(late)} ms too late`, message);
@@ -271,7 +278,7 @@ export class Checker {
   /** Whether by some clock its `ttl` has passed. */
   mayHaveExpired(message: SentMessage): boolean {
     if (message.ttl === 0) return false;
-    const byWall = this.#wallMax - message.firstAcceptedWall;
+    const byWall = this.#wallMax - message.leastWall;
     const byTime = this.#scheduler.now - message.firstAcceptedAt;
     return Math.max(byWall, byTime) >= message.ttl * 1000;
   }
@@ -300,6 +307,7 @@ export class Checker {
     for (const msgId of msgIds) {
       const message = connection.outstanding.get(msgId);
       this.#trace.note('ack came', connection.id, message?.id ?? -1);
+      if (message === undefined) connection.looseAcks.add(msgId);
       if (message === undefined || connection.isSuperseded || connection.isClosed) continue;
       message.ackCame = true;
       connection.acked.add(message);
@@ -315,6 +323,11 @@ export class Checker {
     this.#trace.note('ack taken', -1, message?.id ?? -1);
     if (message === undefined) return;
     this.figures.taken++;
+    if (!message.ackCame && this.#current.get(to)?.looseAcks.has(msgId) === true) {
+      // Sent for another message, or twice; but acks name only the msgId, and this one has it now.
+      message.ackCame = true;
+      message.receiverHasIt = true;
+    }
     if (message.deliveriesLeft > 0) message.deliveriesLeft--;
     this.#current.get(to)?.acked.delete(message);
     message.ackTakenCrashes = this.#crashes;
@@ -325,7 +338,12 @@ export class Checker {
   accepted(from: string, msgId: string, to: string, msg: Uint8Array, outcome: string, isNew: boolean): void {
     const message = this.#messages.ofBytes(msg);
     const connection = message?.handedOn.at(-1);
-    this.#trace.note('accepted', connection?.id, message?.id ?? -1, isNew || outcome !== 'pending' ? outcome : 'joined');
+    this.#trace.note(
+      'accepted',
+      connection?.id,
+      message?.id ?? -1,
+      isNew || outcome !== 'pending' ? outcome : 'joined',
+    );
     const isKnown = message !== undefined && connection !== undefined;
     if (!isKnown || message.from !== from || message.to !== to || message.msgId !== msgId) {
       this.broken('wrong party', `the server took what nobody sent: ${from} → ${to}, ${msgId}`);
@@ -374,16 +392,17 @@ export class Checker {
     if (message.acceptances++ === 0) {
       message.firstPlace = this.#places;
       message.firstAcceptedAt = this.#scheduler.now;
-      message.firstAcceptedWall = wall;
     }
+    message.leastWall = Math.min(wall, message.leastWall);
     message.lastPlace = this.#places;
     message.senderPlace = sender.accepted;
     message.acceptedAt = this.#scheduler.now;
-    message.acceptedWall = Math.max(wall, message.acceptedWall);
+    message.mostWall = Math.max(wall, message.mostWall);
     message.acceptedRun = this.#run;
-    message.acceptedCrashes = this.#crashes;
     message.isSettled = false;
     message.deliveriesLeft++;
+    // A crash may have brought back what was acked, and that may come as well.
+    if (message.ackTakenCrashes >= 0 && message.ackTakenCrashes < this.#crashes) message.deliveriesLeft++;
   }
 
   /** Those refused or expired no longer count, and are not seen to end. A takeover may add what came in meanwhile. */

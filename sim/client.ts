@@ -482,7 +482,14 @@ export class Client implements Peer {
   #malform(): void {
     const { random } = this.#ports;
     const wire = this.#wire;
-    const text = random.pick(['{', '[]', '{"to":1}', '{"to":"","msg":1}', '{"to":"nobody","msg":null}', '[{"msgid":1}]']);
+    const text = random.pick([
+      '{',
+      '[]',
+      '{"to":1}',
+      '{"to":"","msg":1}',
+      '{"to":"nobody","msg":null}',
+      '[{"msgid":1}]',
+    ]);
     switch (random.below(5)) {
       case 0:
         wire?.send(new Uint8Array([0, 0, 0, 2, 0xff, 0xff]));

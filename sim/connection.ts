@@ -18,6 +18,8 @@ export class Connection {
   readonly outstanding = new Map<string, SentMessage>();
   /** Acked here, and the server has not counted it yet. */
   readonly acked = new Set<SentMessage>();
+  /** Acks that came in when nothing of their msgId was outstanding: they may wait behind a command. */
+  readonly looseAcks = new Set<string>();
   /** When each message was last pushed here. */
   readonly pushedAt = new Map<SentMessage, number>();
   /** The last message pushed here under each msgId. */

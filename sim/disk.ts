@@ -1,3 +1,4 @@
+import type { StoredMessage } from '@hawser/server/core/ports';
 import { type Change, Contents } from './contents.ts';
 import type { Random } from './random.ts';
 
@@ -20,6 +21,8 @@ export class Disk {
   durable = new Contents();
   /** What readers see. */
   seen = new Contents();
+  /** Told of each message that a crash cannot take from now on. */
+  onDurable: (message: StoredMessage) => void = () => {};
   /** Written and not synced: each entry is there whole or not at all. */
   #log: (readonly Change[])[] = [];
   position = 0;
@@ -47,21 +50,26 @@ export class Disk {
   }
 
   sync(): void {
-    for (const changes of this.#log) for (const change of changes) this.durable.apply(change);
+    const log = this.#log;
     this.#log = [];
+    for (const changes of log) {
+      for (const change of changes) {
+        this.durable.apply(change);
+        if (change.type === 'put') this.onDurable(change.message);
+      }
+    }
   }
 
-  /** Returns how many writes were lost, and what of the others had not been synced before. */
-  crash(kind: CrashKind, now: number): { readonly lost: number; readonly kept: readonly Change[] } {
+  /** Returns how many writes were lost. */
+  crash(kind: CrashKind, now: number): number {
     const left = kind === 'process' ? this.#log.length : this.#random.below(this.#log.length + 1);
     const lost = this.#log.length - left;
     this.#log.length = left;
-    const kept = this.#log.flat();
     this.sync();
     this.seen = this.durable.copy();
     for (const pair of this.#changing.keys()) this.#changedAt.set(pair, now);
     this.#changing.clear();
-    return { lost, kept };
+    return lost;
   }
 
   readMs(): number {

@@ -132,8 +132,7 @@ export class Host {
     this.crashes++;
     this.#end(run);
     const { disk, scheduler, random, checker, trace } = this.#ports;
-    const { lost, kept } = disk.crash(kind, scheduler.now);
-    for (const change of kept) if (change.type === 'put') checker.durable(change.message);
+    const lost = disk.crash(kind, scheduler.now);
     trace.note('server crashed', run.number, lost, kind);
     checker.serverEnded('crash');
     for (const wire of run.connections.keys()) wire.serverCrashed(kind === 'process' || random.chance(0.5));
@@ -181,7 +180,12 @@ export class Host {
 
   // ---- connections
 
-  connect(peer: Peer, client: Pick<Connection, 'name' | 'role' | 'nack'>, latencyMs: number, secure: boolean): { wire: SimWire; connection: Connection } | undefined {
+  connect(
+    peer: Peer,
+    client: Pick<Connection, 'name' | 'role' | 'nack'>,
+    latencyMs: number,
+    secure: boolean,
+  ): { wire: SimWire; connection: Connection } | undefined {
     const run = this.#run;
     const core = run?.core;
     if (run === undefined || core === undefined || this.#isStopping) return undefined;
@@ -189,8 +193,7 @@ export class Host {
     const connection = new Connection(this.#connections++, run.number, client);
     const reader: FrameReader = {
       cipher: () => wire.cipher,
-      pushed: ({ from, to, msgid, msg }) =>
-        checker.pushed(connection, from, to, msgid, msg.n, JSON.stringify(msg)),
+      pushed: ({ from, to, msgid, msg }) => checker.pushed(connection, from, to, msgid, msg.n, JSON.stringify(msg)),
       answered: (frame) => answered(checker, connection, frame),
     };
     const wire: SimWire = new SimWire({
@@ -203,7 +206,7 @@ export class Host {
       written: (bytes) => {
         const frames = readFrames(bytes, reader);
         if (frames !== 'broken') return frames;
-                checker.broken('wrong party', `connection ${connection.id} was written what cannot be read`);
+        checker.broken('wrong party', `connection ${connection.id} was written what cannot be read`);
         return [];
       },
       closed: () => {

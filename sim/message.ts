@@ -23,12 +23,11 @@ export class SentMessage {
   /** The same, as acceptances of its sender. */
   senderPlace = 0;
   firstAcceptedAt = 0;
-  firstAcceptedWall = 0;
+  /** The earliest and the latest time of acceptance that the wall clock showed. */
+  leastWall = Number.POSITIVE_INFINITY;
   acceptedAt = 0;
-  acceptedWall = 0;
+  mostWall = 0;
   acceptedRun = 0;
-  /** How many crashes there had been. */
-  acceptedCrashes = 0;
   /** It has been on the disk, synced. */
   isDurable = false;
   /** The store refused it, so the sender was told to try again or nothing. */

@@ -11,6 +11,7 @@ export interface Event {
  * this many turns of the microtask queue; it is first in, first out, so a longer chain would still be deterministic.
  */
 const MICROTASK_TURNS = 24;
+const DONE = Promise.resolve();
 
 /** Simulated time in milliseconds, and everything that is to happen, in order. Nothing else moves time. */
 export class Scheduler {
@@ -62,7 +63,7 @@ export class Scheduler {
       event.call();
       if (this.settled || this.alwaysSettles) {
         this.settled = false;
-        for (let i = 0; i < MICROTASK_TURNS; i++) await undefined;
+        for (let i = 0; i < MICROTASK_TURNS; i++) await DONE;
       }
       if (isDone()) return;
     }

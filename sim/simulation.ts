@@ -59,6 +59,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const disk = new Disk(new Random(options.seed, 1));
   const messages = new Messages();
   const checker = new Checker(scheduler, wall, disk, messages, trace);
+  disk.onDurable = (message) => checker.durable(message);
   const count = options.clients ?? Math.round(random.magnitude(2, 50));
   const parties = drawParties(random, count);
   disk.prepare(initially(parties));

@@ -126,10 +126,7 @@ export class SimStore implements Store {
   }
 
   #finish(write: Write, changes: readonly Change[]): void {
-    for (const change of changes) {
-      this.#disk.seen.apply(change);
-      if (change.type === 'put' && !this.neverSyncs) this.#checker.durable(change.message);
-    }
+    for (const change of changes) this.#disk.seen.apply(change);
     // From the thread that synced to the one that waits.
     this.#later(this.#random.magnitude(0.01, 2), () => this.#settle(write, undefined));
   }
@@ -211,7 +208,13 @@ export class SimStore implements Store {
         return [];
       }
       const { version, abilities } = says;
-      const record = { kind: 'device', version, abilities, createdAt: known?.createdAt ?? wall, lastSeenAt: wall } as const;
+      const record = {
+        kind: 'device',
+        version,
+        abilities,
+        createdAt: known?.createdAt ?? wall,
+        lastSeenAt: wall,
+      } as const;
       if (known?.kind === 'device' && known.version === version && known.abilities === abilities) {
         this.#writeLazily({ type: 'name', name, record });
         return [];

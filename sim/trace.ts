@@ -86,6 +86,7 @@ export class Trace {
 
   /** The last entries, one a line; of those that name a message, only `message` when it is given. */
   lines(count: number, message?: number): string[] {
+    if (count <= 0) return [];
     const all = [...this.#older, ...this.#newer].filter(
       (entry) => message === undefined || !isOfMessage(entry.kind) || messageOf(entry) === message,
     );

@@ -42,6 +42,7 @@ export function ownEnvironment(): NodeJS.ProcessEnv {
 
 const living = new Set<ChildProcess>();
 const temporary = new Set<string>();
+let lastStart: Promise<void> = Promise.resolve();
 
 // Nothing outlives the test process, however it ends (short of its own SIGKILL).
 process.on('exit', () => {
@@ -102,7 +103,14 @@ export class Server implements AsyncDisposable {
     return [...this.#lines];
   }
 
-  async start(): Promise<void> {
+  /** Starts of one test file come one after the other, so that they do not slow one another beyond the deadline. */
+  start(): Promise<void> {
+    const started = lastStart.then(() => this.#start());
+    lastStart = started.catch(() => {});
+    return started;
+  }
+
+  async #start(): Promise<void> {
     if (this.alive) throw new Error('the server is already running');
     // Nothing of the caller's settings: the server refuses those of these tests, and others would change it.
     const inherited = Object.entries(process.env).filter(([name]) => !/^(?:HAWSER_|NODE_TEST_CONTEXT$)/.test(name));

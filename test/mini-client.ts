@@ -24,9 +24,10 @@ message BaseMsgPb {
 `;
 const envelopeType = protobuf.parse(envelopeProto, { keepCase: true }).root.lookupType('BaseMsgPb');
 
-export const defaultTimeoutMs = 5_000;
+/** Long enough for a busy machine; only a failing test ever waits for it. */
+export const defaultTimeoutMs = 10_000;
 /** For commands behind which a slow password hash stands. */
-export const hashTimeoutMs = 15_000;
+export const hashTimeoutMs = 20_000;
 
 export interface Envelope {
   readonly cmd: number;

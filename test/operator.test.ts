@@ -158,58 +158,64 @@ for (const state of ['with a running server', 'without a running server'] as con
       }
       assert.match(await hawserOn.refuse(['user', 'add', '--password-stdin', 'é'.repeat(65)]), /is no name: /);
     });
-
-    test('an empty password is refused, and so is none', async () => {
-      for (const input of ['', '\n', '\r\n', '\nsecond line']) {
-        assert.equal(
-          await hawserOn.refuse(['user', 'add', '--password-stdin', 'empty'], input),
-          'the password must not be empty',
-        );
-      }
-      assert.match(await hawserOn.refuse(['user', 'add', 'piped']), /^there is no terminal to ask for the password/);
-      assert.equal(await hawserOn.row('user', 'empty'), undefined);
-      assert.equal(await hawserOn.row('user', 'piped'), undefined);
-    });
-
-    test('the first line of standard input is the password, whatever ends it', async () => {
-      for (const [ending, rest] of [
-        ['\n', ''],
-        ['\r\n', 'more\n'],
-        ['', ''],
-      ] as const) {
-        const name = unique('ann');
-        const args = ['user', 'add', '--password-stdin', '--data', server.data, name];
-        await succeed(args, { input: `  é密码 ${ending}${rest}` });
-        await served(async () => assert.equal(await mayLogIn(server, name, '  é密码 '), true));
-      }
-    });
-
-    test('names that are hard to print are taken, and printed so that they cannot move the cursor', async () => {
-      const names = ['--data', '王小明', '🦊 é', 'a\u202eb', 'a"b\\c', '__proto__', '👨‍👩‍👧'].map(
-        (each) => each + unique('x'),
-      );
-      for (const name of names) await hawserOn.add(name, 'x');
-      const listed = (await hawserOn.rows('user')).map(({ name }) => name);
-      for (const name of names) assert.ok(listed.includes(name), name);
-      const table = await hawserOn.table('user');
-      assert.match(table, /^王小明/m);
-      assert.match(table, /^a\\u202eb/m);
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
-      assert.doesNotMatch(table, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e]/);
-      for (const name of names) await hawserOn.remove('user', name);
-    });
-
-    test('a name with control characters is refused, and not printed as it is', async () => {
-      for (const [name, shown] of [
-        ['a\u001b[31mb', '"a\\u001b[31mb"'],
-        ['a\u009b31mb', '"a\\u009b31mb"'],
-        ['a\nb', '"a\\nb"'],
-      ] as const) {
-        assert.ok((await hawserOn.refuse(['user', 'add', '--password-stdin', name])).startsWith(`${shown} is no name`));
-      }
-    });
   });
 }
+
+test('an empty password is refused, and so is none', async () => {
+  await using server = await startServer();
+  const hawserOn = on(server.data);
+  for (const input of ['', '\nsecond line']) {
+    assert.equal(
+      await hawserOn.refuse(['user', 'add', '--password-stdin', 'empty'], input),
+      'the password must not be empty',
+    );
+  }
+  assert.match(await hawserOn.refuse(['user', 'add', 'piped']), /^there is no terminal to ask for the password/);
+  assert.equal(await hawserOn.row('user', 'empty'), undefined);
+  assert.equal(await hawserOn.row('user', 'piped'), undefined);
+});
+
+test('the first line of standard input is the password, whatever ends it', async () => {
+  await using server = await startServer();
+  for (const [ending, rest] of [
+    ['\n', ''],
+    ['\r\n', 'more\n'],
+    ['', ''],
+  ] as const) {
+    const name = unique('ann');
+    const args = ['user', 'add', '--password-stdin', '--data', server.data, name];
+    await succeed(args, { input: `  é密码 ${ending}${rest}` });
+    assert.equal(await mayLogIn(server, name, '  é密码 '), true);
+  }
+});
+
+test('names that are hard to print are taken, and printed so that they cannot move the cursor', async () => {
+  await using server = await startServer();
+  const hawserOn = on(server.data);
+  const names = ['--data', '王小明', '🦊 é', 'a\u202eb', 'a"b\\c', '__proto__', '👨‍👩‍👧'].map(
+    (each) => each + unique('x'),
+  );
+  for (const name of names) await hawserOn.add(name, 'x');
+  const listed = (await hawserOn.rows('user')).map(({ name }) => name);
+  for (const name of names) assert.ok(listed.includes(name), name);
+  const table = await hawserOn.table('user');
+  assert.match(table, /^王小明/m);
+  assert.match(table, /^a\\u202eb/m);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+  assert.doesNotMatch(table, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e]/);
+});
+
+test('a name with control characters is refused, and not printed as it is', async () => {
+  await using server = await startServer();
+  const hawserOn = on(server.data);
+  for (const [name, shown] of [
+    ['a\u001b[31mb', '"a\\u001b[31mb"'],
+    ['a\u009b31mb', '"a\\u009b31mb"'],
+    ['a\nb', '"a\\nb"'],
+  ] as const) {
+    assert.ok((await hawserOn.refuse(['user', 'add', '--password-stdin', name])).startsWith(`${shown} is no name`));
+  }
+});
 
 test('a list of more than a page is whole, and each name in it once', async () => {
   await using server = await startServer();

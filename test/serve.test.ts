@@ -125,8 +125,12 @@ test('it stops while clients are connected that take no notice', async () => {
   await using server = await startServer();
   using app = await newApp(server, { holdOpen: true });
   using stranger = await Client.connect(server, { holdOpen: true });
-  assert.equal(await server.stop(), 0);
+  const began = performance.now();
+  const stopped = server.stop();
+  // They are told at once, and forced later: by then nothing may be lost on the way to them.
   await app.waitClosed();
+  assert.ok(performance.now() - began < 3000, 'told at once');
+  assert.equal(await stopped, 0);
   await stranger.waitClosed();
 });
 
@@ -297,7 +301,10 @@ test('a small one bounds the connections, and the log says so', { skip: process.
   await using server = new Command(['serve', ...freePorts, '--data', folder.path], { through });
   await server.until(ready);
   const line = logged(server.stderr).find(({ msg }) => msg === 'the descriptor limit bounds the connections');
-  assert.equal(line?.connectionsMax, 100);
+  // What is left when the store and the HTTP ports have theirs.
+  const { connectionsMax, asked } = line as { connectionsMax: number; asked: number };
+  assert.ok(connectionsMax > 0 && connectionsMax <= 100, String(connectionsMax));
+  assert.equal(asked, 100_000);
 });
 
 // ---- addresses

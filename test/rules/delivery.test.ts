@@ -44,7 +44,9 @@ async function leaveAll(sender: Client, to: string, ids: readonly string[]): Pro
 
 /** No ack came before the patient server may have stored anything that was sent at `sentAt`. */
 async function expectNoAckYet(sender: Client, sentAt: number, ms = 200): Promise<void> {
-  await sender.quiet(ms);
+  await sender.fence();
+  await sleep(ms);
+  await sender.fence();
   // What came later may be due to the disk; that a slow machine got so far is no failure.
   const early = sender.frames.filter((frame) => frame.cmd === 200 && frame.at - sentAt < patienceMs - 10);
   assert.deepEqual(early.map(String), []);

@@ -403,11 +403,11 @@ describe('deadlines', { concurrency: true }, () => {
   });
 
   test('a session is not closed by the deadline for logins', async () => {
-    await using own = await startServer({ args: ['--login-timeout', '1'] });
+    await using own = await startServer({ args: ['--login-timeout', '3'] });
     using app = await newApp(own);
     using device = await newDevice(own);
     using late = await Client.connect(own);
-    await late.waitClosed(8_000);
+    await late.waitClosed(12_000);
     await app.fence();
     await device.fence();
   });
@@ -436,21 +436,21 @@ describe('deadlines', { concurrency: true }, () => {
   });
 
   test('what is written to a connection keeps it open as well', async () => {
-    await using own = await startServer({ args: ['--idle-timeout', '2'] });
+    await using own = await startServer({ args: ['--idle-timeout', '3'] });
     using app = await newApp(own);
     using device = await newDevice(own);
     using silent = await newDevice(own);
     expectCode(await app.bind(device.name), 203, 100);
     const say = setInterval(() => app.post(device.name, 'tick'), 200);
     try {
-      await silent.waitClosed(12_000);
+      await silent.waitClosed(15_000);
       await sleep(1_000);
       assert.equal(device.closed, undefined);
       assert.ok(device.messages.length > 5);
     } finally {
       clearInterval(say);
     }
-    await device.waitClosed(12_000);
+    await device.waitClosed(15_000);
   });
 
   test('a part of a frame that never becomes whole does not keep a connection open for ever', async () => {

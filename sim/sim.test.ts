@@ -1,0 +1,82 @@
+// Runs of the simulator, on threads of their own: the test runner's hooks would slow every promise of them down.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type BugName, bugs } from './bugs.ts';
+import { rules } from './checker.ts';
+import { Crew } from './crew.ts';
+import type { RunSummary } from './figures.ts';
+import { keptSeeds } from './seeds.ts';
+
+const FIXED_SEEDS = 40;
+const FRESH_SEEDS = 40;
+
+async function runAll(seeds: readonly number[]): Promise<RunSummary[]> {
+  const runs: RunSummary[] = [];
+  const left = [...seeds];
+  await new Crew().run(
+    () => {
+      const seed = left.shift();
+      return seed === undefined ? undefined : { seed, minutes: undefined, clients: undefined, bug: undefined };
+    },
+    (run) => {
+      runs.push(run);
+      return undefined;
+    },
+  );
+  return runs.sort((a, b) => a.seed - b.seed);
+}
+
+function assertClean(runs: readonly RunSummary[]): void {
+  const failed = runs.filter((run) => run.violations.length > 0);
+  const text = failed.map(({ seed, violations }) => `npm run sim -- --seed ${seed}: ${violations[0]}`);
+  assert.deepEqual(text, [], 'each of these seeds broke a rule');
+}
+
+test('fixed seeds, and all that ever failed, keep every rule', async () => {
+  const seeds = Array.from({ length: FIXED_SEEDS }, (_, i) => i + 1);
+  assertClean(await runAll([...new Set([...seeds, ...keptSeeds.map(({ seed }) => seed)])]));
+});
+
+test('fresh seeds keep every rule', async (t) => {
+  const first = Math.floor(Math.random() * 2 ** 31);
+  t.diagnostic(`npm run sim -- --seed ${first} --seeds ${FRESH_SEEDS}`);
+  assertClean(await runAll(Array.from({ length: FRESH_SEEDS }, (_, i) => first + i)));
+});
+
+test('the same seed goes the same way', async () => {
+  const seeds = [1, 2, 3, 4, 5, 6];
+  const [first, second] = [await runAll(seeds), await runAll(seeds.toReversed())];
+  assert.deepEqual(
+    first.map(({ seed, hash }) => [seed, hash]),
+    second.map(({ seed, hash }) => [seed, hash]),
+  );
+  assert.equal(new Set(first.map(({ hash }) => hash)).size, seeds.length, 'and each seed another');
+});
+
+test('a run has messages, crashes and stops', async () => {
+  const runs = await runAll([1, 2, 3, 4, 5, 6, 7, 8]);
+  for (const what of ['messages', 'acked', 'pushed', 'crashes', 'stops'] as const) {
+    assert.ok(
+      runs.some((run) => run[what] > 0),
+      what,
+    );
+  }
+  assert.ok(Object.keys(rules).length > 0);
+});
+
+for (const [bug, { within }] of Object.entries(bugs) as [BugName, { within: number }][]) {
+  test(`a deliberate bug is caught within ${within} seeds: ${bug}`, async () => {
+    let seed = 1;
+    const caught: RunSummary[] = [];
+    await new Crew().run(
+      () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, bug }),
+      (run) => {
+        if (run.violations.length === 0) return undefined;
+        caught.push(run);
+        return 'stop';
+      },
+    );
+    assert.ok(caught.length > 0, `${bug} was not caught`);
+  });
+}
