@@ -53,6 +53,8 @@ export class SimStore implements Store {
   readonly #writes: Write[] = [];
   #isWriting = false;
   #isAppending = false;
+  /** A write has failed, and so will all others. */
+  #isBroken = false;
   /** Removals that are not written yet. */
   #lazy: Change[] = [];
   /** The process has ended: nothing more comes of it. */
@@ -107,9 +109,10 @@ export class SimStore implements Store {
       return;
     }
     const changes = write.prepare();
-    if (trouble === 'failing' || trouble === 'full') {
-      // A write that failed may lie on the disk all the same.
-      if (trouble === 'failing' && this.#random.chance(0.5)) this.#disk.write(changes);
+    if (trouble === 'failing' || trouble === 'full' || this.#isBroken) {
+      // A write that failed may lie on the disk all the same; no other will, as with LevelDB.
+      if (trouble === 'failing' && !this.#isBroken && this.#random.chance(0.5)) this.#disk.write(changes);
+      this.#isBroken = true;
       this.#settle(write, new DiskError(trouble === 'full' ? 'ENOSPC' : 'EIO'));
       return;
     }

@@ -47,7 +47,14 @@ let lastStart: Promise<void> = Promise.resolve();
 // Nothing outlives the test process, however it ends (short of its own SIGKILL).
 process.on('exit', () => {
   for (const child of living) child.kill('SIGKILL');
-  for (const data of temporary) rmSync(data, { recursive: true, force: true });
+  // Where it dies a moment later, it may still write into what is being deleted.
+  for (const data of temporary) {
+    try {
+      rmSync(data, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
+    } catch (error) {
+      console.error(`${data} is left behind: ${error}`);
+    }
+  }
 });
 for (const [signal, number] of [
   ['SIGHUP', 1],

@@ -144,6 +144,7 @@ export class Core implements Services {
       this.directory.get(name)?.close('removed');
       // What it left unacked is on its way to the store, and must be there before it is deleted.
       await this.delivery.whenQuiet(name);
+      this.delivery.forgetSender(name);
     });
   }
 

@@ -93,6 +93,12 @@ export class Delivery {
     return sender;
   }
 
+  /** Forgets what was sent under a name: whoever has it next is somebody else. */
+  forgetSender(name: string): void {
+    this.#rememberedIds -= this.#senders.get(name)?.ids ?? 0;
+    this.#senders.delete(name);
+  }
+
   /** The mailbox of a receiver that is online or has messages on their way to the store; made when there is none. */
   mailbox(name: string): Mailbox {
     let mailbox = this.#mailboxes.get(name);
@@ -173,7 +179,7 @@ export class Delivery {
     if (sender === undefined) return undefined;
     message.sender = undefined;
     sender.drop(message);
-    this.#rememberedIds--;
+    if (this.#senders.get(sender.name) === sender) this.#rememberedIds--;
     this.#endPending(message, sender);
     return sender;
   }
