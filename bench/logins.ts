@@ -7,7 +7,7 @@ import { cpuMs } from './sampling.ts';
 import type { Keys } from './wire.ts';
 
 const PARALLEL = 64;
-/** A server limits handshakes per address (2,000/s by default); this measures the work, not that limit. */
+/** Several addresses, as devices have. */
 const SOURCES = 8;
 const CLOSE_TIMEOUT_MS = 10_000;
 

@@ -270,7 +270,8 @@ export class Checker {
   #checkTtl(message: SentMessage): void {
     if (message.ttl === 0 || this.#scheduler.now - this.#wallJumpedAt < 1000) return;
     const byWall = this.#wall.now() - message.mostWall;
-    const byRun = message.acceptedRun === this.#run ? this.#scheduler.now - message.acceptedAt : 0;
+    // A copy from before a crash is as old as the clocks say that are left: the wall's, which may have jumped back.
+    const byRun = message.firstRun === this.#run ? this.#scheduler.now - message.acceptedAt : 0;
     const late = Math.max(byWall, byRun) - message.ttl * 1000;
     if (late > TTL_SLACK_MS) this.broken('ttl late', `${message} was pushed ${Math.round(late)} ms too late`, message);
   }
@@ -392,6 +393,7 @@ export class Checker {
     if (message.acceptances++ === 0) {
       message.firstPlace = this.#places;
       message.firstAcceptedAt = this.#scheduler.now;
+      message.firstRun = this.#run;
     }
     message.leastWall = Math.min(wall, message.leastWall);
     message.lastPlace = this.#places;

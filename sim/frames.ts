@@ -56,7 +56,8 @@ function readFrame(number: number, msgId: string, data: Uint8Array, reader: Fram
     return { cmd: number, msgId, code: undefined, text: '', isRetry: false, isEmpty, pushes: [] };
   }
   const value: unknown = JSON.parse(decodeText(data) ?? '');
-  if (number === cmd.push) {
+  // With an object it answers an ack, as not logged in.
+  if (number === cmd.push && Array.isArray(value)) {
     const pushes = (value as PushedElement[]).map(reader.pushed);
     return { cmd: number, msgId, code: undefined, text: '', isRetry: false, isEmpty, pushes };
   }

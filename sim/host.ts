@@ -100,6 +100,7 @@ export class Host {
         if (this.#run === run) this.crash('process');
       });
     };
+    store.onBroken = onFatal;
     bug?.store?.(store);
     void Core.open({ time, log, store, passwords, rsa, onFatal, createCipher }, options).then((core) => {
       if (this.#run !== run) return;

@@ -27,6 +27,8 @@ export class SentMessage {
   leastWall = Number.POSITIVE_INFINITY;
   acceptedAt = 0;
   mostWall = 0;
+  /** In which runs of the server it was accepted first and last. */
+  firstRun = 0;
   acceptedRun = 0;
   /** It has been on the disk, synced. */
   isDurable = false;

@@ -20,4 +20,6 @@ export const keptSeeds: readonly { readonly seed: number; readonly found: string
   { seed: 10163, found: 'a message whose ttl passed while it was being written stayed in the inbox' },
   { seed: 10357, found: 'a client that had ended its side was kept for as long as it was pushed to' },
   { seed: 11957, found: 'the ack of a push whose ttl had passed counted for another under the same msgId' },
+  { seed: 104184, found: 'a failing disk that took the same message twice: of the simulated store' },
+  { seed: 302129, found: 'a message whose ttl passed while it was read to be pushed again was pushed all the same' },
 ];

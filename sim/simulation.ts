@@ -103,10 +103,13 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   for (const client of clients) client.start();
   faults.start();
   const troubleMs = (options.minutes ?? random.magnitude(0.1, 2)) * 60_000;
-  await scheduler.run(troubleMs, isDone);
-
-  if (!checker.hasFailed) await drain();
-  if (!checker.hasFailed) await leave();
+  try {
+    await scheduler.run(troubleMs, isDone);
+    if (!checker.hasFailed) await drain();
+    if (!checker.hasFailed) await leave();
+  } catch (error) {
+    checker.broken('server error', error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
   for (const line of host.logged) checker.broken('server error', line);
   return {
     seed: options.seed,

@@ -57,6 +57,8 @@ export class SimStore implements Store {
   #isBroken = false;
   /** Removals that are not written yet. */
   #lazy: Change[] = [];
+  /** Told once that a write has failed: the server must end. */
+  onBroken: () => void = () => {};
   /** The process has ended: nothing more comes of it. */
   isOver = false;
   /** A deliberate bug: what is written is not synced. */
@@ -112,6 +114,7 @@ export class SimStore implements Store {
     if (trouble === 'failing' || trouble === 'full' || this.#isBroken) {
       // A write that failed may lie on the disk all the same; no other will, as with LevelDB.
       if (trouble === 'failing' && !this.#isBroken && this.#random.chance(0.5)) this.#disk.write(changes);
+      if (!this.#isBroken) this.onBroken();
       this.#isBroken = true;
       this.#settle(write, new DiskError(trouble === 'full' ? 'ENOSPC' : 'EIO'));
       return;

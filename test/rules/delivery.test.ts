@@ -708,6 +708,20 @@ describe('redelivery', { concurrency: true }, () => {
     assert.deepEqual(idsOf(await device.received(2_001, 20_000)), ['stuck', ...ids]);
   });
 
+  test('nor does a large one, though it fills the window in bytes', async () => {
+    using app = await newApp(server);
+    using device = await newDevice(server, {
+      onPush: ({ msgid }, client) => {
+        if (msgid !== 'stuck') client.ack([msgid]);
+      },
+    });
+    expectCode(await app.bind(device.name), 203, 100);
+    await leave(app, device.name, 'x'.repeat(300 * 1024), 'stuck');
+    const ids = series('passing', 20);
+    await leaveAll(app, device.name, ids);
+    assert.deepEqual(idsOf(await device.received(21, 20_000)), ['stuck', ...ids]);
+  });
+
   test('a receiver that never acks does not hold up other receivers of the same sender', async () => {
     using sender = await newApp(server);
     using mute = await newApp(server);

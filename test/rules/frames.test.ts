@@ -396,13 +396,21 @@ describe('frames in flight', () => {
 
   test('what was sent before the FIN of a client is still answered, then the server closes', async () => {
     const name = await newUser(server);
+    {
+      using before = await login(server, name, { autoAck: true });
+      expectAck(await before.say(name, 0, { msgId: 'sent before' }));
+    }
     using client = await connect(server);
     client.sendRaw(client.frame(100, { username: name, password }, { msgId: 'login' }));
+    // Acked at once, as it is a resend: that is not the end of it.
+    client.sendRaw(client.frame(200, { to: name, msg: 0 }, { msgId: 'sent before' }));
     client.sendRaw(client.frame(200, { to: name, msg: 1 }, { msgId: 'message' }));
     client.sendRaw(client.frame(0, undefined, { msgId: 'heartbeat' }));
     client.socket.end();
     expectCode(await client.reply('login', 15_000), 100, 100);
+    expectAck(await client.reply('sent before'));
     assert.equal((await client.reply('heartbeat')).cmd, 0);
+    expectAck(await client.reply('message'));
     assert.equal((await client.waitClosed()).how, 'fin');
     using again = await login(server, name);
     again.fetch();

@@ -114,6 +114,8 @@ export const serverLimits = {
   inboxSenderShare: 2,
   /** How often messages past their age are looked for. */
   expirySweepMs: 60 * MINUTE_MS,
+  /** The first time after the start. */
+  expirySweepFirstMs: MINUTE_MS,
 
   // Accounts
   devicesPerUserMax: 1_000,

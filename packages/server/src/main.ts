@@ -72,7 +72,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     };
     const dispatcher = createDispatcher(() => (state === 'serving' ? advertised : undefined));
     const http = await listen('--http-port', settings.httpPort, () =>
-      startListening(dispatcher, settings.host, settings.httpPort),
+      startListening(dispatcher, settings.host, settings.httpPort, log),
     );
     dispatcher.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(dispatcher));
@@ -85,7 +85,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     });
     const operators = createAdmin(metrics, () => ({ ok: state === 'serving', state }));
     const admin = await listen('--admin-port', settings.adminPort, () =>
-      startListening(operators, settings.adminHost, settings.adminPort),
+      startListening(operators, settings.adminHost, settings.adminPort, log),
     );
     operators.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(operators));
@@ -100,9 +100,12 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       else log.info({}, 'memory suffices again');
     });
     const notingRan = setInterval(() => store.noteRan(core.time.ran()), RAN_NOTED_EVERY_MS);
-    const sweeping = setInterval(() => {
+    const sweep = (): void => {
       core.delivery.sweepInboxes().catch((error: unknown) => log.error({ err: error }, 'inboxes could not be swept'));
-    }, serverLimits.expirySweepMs);
+    };
+    const sweeping = setInterval(sweep, serverLimits.expirySweepMs);
+    // Also on a server that is never up for as long as that.
+    const firstSweep = setTimeout(sweep, serverLimits.expirySweepFirstMs);
     void failure.promise.then((error) => {
       state = 'failed';
       log.fatal({ err: error }, 'the store failed: nothing more can be accepted');
@@ -119,6 +122,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       clearInterval(notingRan);
       unwatchMemory();
       clearInterval(sweeping);
+      clearTimeout(firstSweep);
       tcp.stopAccepting();
       await core.stop();
       await withinCloseTimeout(tcp);

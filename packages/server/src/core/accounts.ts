@@ -184,12 +184,13 @@ export class Accounts {
       if ((await this.#store.name(name))?.kind !== kind) return false;
       for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
       this.#kinds.delete(name);
-      const peers = await this.#store.peers(name, kind);
-      for (const peer of peers) this.#directory.get(peer)?.peers.delete(name);
+      this.#directory.forgetPeer(name);
       await end();
       const isRemoved = await this.#store.removeName(name);
       for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
-      this.#peersChanged(...peers);
+      // Whatever was read of bindings before is old, and whoever read it since the first time must not keep it.
+      this.#directory.forgetPeer(name);
+      this.#peersChanged(...this.#watched.keys());
       return isRemoved;
     } finally {
       this.#removing.delete(name);

@@ -161,6 +161,7 @@ export class Core implements Services {
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.
     await this.delivery.whenCommitted();
+    this.delivery.end();
   }
 
   get store(): Store {

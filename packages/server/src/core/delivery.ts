@@ -65,6 +65,7 @@ export class Delivery {
   readonly #waitingForMemory = new Set<Session>();
   #stopping = false;
   #isSweeping = false;
+  #isStopped = false;
 
   constructor(ports: DeliveryPorts) {
     this.store = ports.store;
@@ -231,8 +232,11 @@ export class Delivery {
 
   #refuse(message: Message, refusal: RefusalName): void {
     // The receiver may ack it yet: then so is the sender, who may as well send it again meanwhile.
+    const wasRefused = message.isRefused;
     message.isRefused = refusals[refusal].retry && message.inWindow;
     const sender = message.isRefused ? message.sender : this.#drop(message);
+    // Told before: its receiver has left meanwhile, and there was no place for it again.
+    if (wasRefused) return;
     this.counters.refused[refusal]++;
     sender?.session?.refuseMessage(message.msgId, message.isEncrypt, refusals[refusal]);
   }
@@ -326,7 +330,7 @@ export class Delivery {
   /** A call of the store failed. */
   storeFailed(error: unknown): void {
     if (error instanceof StoreAway) this.#log.warn({ err: error }, 'the store is away');
-    else this.#onFatal(error);
+    else if (!this.#isStopped) this.#onFatal(error);
   }
 
   // ---- from the store
@@ -427,6 +431,11 @@ export class Delivery {
     this.#stopping = true;
     for (const mailbox of this.#mailboxes.values()) mailbox.commitAll();
     await this.#committer.whenIdle();
+  }
+
+  /** The store may be closed from now on: what still reads from it fails, and that is no failure of the store. */
+  end(): void {
+    this.#isStopped = true;
   }
 
   /** Resolves when nothing is on its way to this receiver's inbox. */

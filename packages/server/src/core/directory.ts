@@ -16,6 +16,11 @@ export class Directory {
     if (this.#sessions.get(name) === session) this.#sessions.delete(name);
   }
 
+  /** No session may exchange messages with this name by a binding any more. */
+  forgetPeer(name: string): void {
+    for (const session of this.#sessions.values()) session.peers.delete(name);
+  }
+
   get(name: string): Session | undefined {
     return this.#sessions.get(name);
   }

@@ -66,6 +66,7 @@ export class Mailbox {
   #nextRedeliveryAt = 0;
   /** Places in the window that have not moved for some time. */
   #stuck = 0;
+  #stuckBytes = 0;
 
   constructor(name: string, delivery: Delivery) {
     this.name = name;
@@ -195,6 +196,7 @@ export class Mailbox {
     this.#gateOpen = false;
     this.#paging = false;
     this.#stuck = 0;
+    this.#stuckBytes = 0;
     this.#hasStored = false;
     this.#isStarted = false;
     this.#nextRedeliveryAt = this.#delivery.time.now() + this.#delivery.options.redeliveryAfterMs;
@@ -243,7 +245,12 @@ export class Mailbox {
     if (this.#session === undefined || this.#session.isCongested) return false;
     const count = this.#window.size + this.#held.length;
     if (count === 0) return true;
-    return count < serverLimits.windowMessagesMax && this.#windowBytes + bytes <= serverLimits.windowBytesMax;
+    return count < serverLimits.windowMessagesMax && this.#movingBytes + bytes <= serverLimits.windowBytesMax;
+  }
+
+  /** Bytes of the window, less those that have not moved for some time: one large push must not hold up the inbox. */
+  get #movingBytes(): number {
+    return Math.max(0, this.#windowBytes - this.#stuckBytes);
   }
 
   #enter(message: Message): void {
@@ -356,7 +363,7 @@ export class Mailbox {
     if (this.#committingInWindow > 0 || this.#committingAcked > 0 || session.isCongested) return;
     if (this.phase === 'joining' && this.#committing > 0) return;
     const count = serverLimits.windowMessagesMax - this.#window.size - this.#held.length;
-    const bytes = serverLimits.windowBytesMax - this.#windowBytes;
+    const bytes = serverLimits.windowBytesMax - this.#movingBytes;
     // Not for every single ack, but for a part of what moves: places held by what is never acked do not count.
     const isEmpty = count === serverLimits.windowMessagesMax;
     const moving = serverLimits.windowMessagesMax - this.#stuck;
@@ -438,11 +445,16 @@ export class Mailbox {
 
   #countStuck(now: number): void {
     let stuck = this.#held.length;
+    let bytes = 0;
     for (const message of this.#window.values()) {
-      if (message.acked || (message.pushedAt > 0 && now - message.pushedAt >= serverLimits.stuckAfterMs)) stuck++;
+      if (!message.acked && (message.pushedAt === 0 || now - message.pushedAt < serverLimits.stuckAfterMs)) continue;
+      stuck++;
+      // What is still in memory counts in any case.
+      if (message.msg === undefined) bytes += message.size;
     }
     this.#stuck = stuck;
-    if (stuck > 0) this.#page();
+    this.#stuckBytes = bytes;
+    this.#page();
   }
 
   #pushAgain(messages: readonly Message[]): void {
@@ -466,9 +478,12 @@ export class Mailbox {
         for (const message of inStore) {
           if (!message.inWindow) continue;
           message.msg = byPosition.get(message.position)?.msg;
-          if (message.msg === undefined) this.#leaveWindow(message);
+          // Its time may have passed while it was read.
+          if (this.#dropIfExpired(message)) message.pushedAt = Number.POSITIVE_INFINITY;
+          else if (message.msg === undefined) this.#leaveWindow(message);
           else this.#pushOnceMore(message);
         }
+        this.#page();
       },
       (error: unknown) => this.#delivery.storeFailed(error),
     );

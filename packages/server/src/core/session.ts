@@ -16,6 +16,7 @@ import {
   refusals,
   retryBody,
   serverLimits,
+  utf8Length,
   wireLimits,
 } from '@hawser/protocol';
 import { commandOf, whyRefused } from './commands.ts';
@@ -83,6 +84,8 @@ export class Session {
   peers: Set<string> = NO_PEERS;
   #undecryptable = 0;
   #isClosed = false;
+  /** In the midst of handling frames. */
+  #isWorking = false;
 
   #receivedAt: number;
   #loginDeadline: number;
@@ -139,23 +142,25 @@ export class Session {
 
   /** Handles frames until one must be waited for, or there are none. */
   #work(): void {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
-      const limit = this.login === undefined ? wireLimits.frameBytesMaxBeforeLogin : wireLimits.frameBytesMax;
-      const request = this.#inbound.next(limit, this.cipher, this.login !== undefined);
+      const request = this.#inbound.next(this.#frameBytesMax, this.cipher, this.login !== undefined);
       if (request === undefined) break;
       if (request === 'too long') {
         this.close('frameTooLong');
-        return;
+        break;
       } else if (request === 'not protobuf') {
         this.services.counters.refused.notProtobuf++;
         this.#sendError(refusals.notProtobuf, '');
         this.close('notProtobuf');
-        return;
+        break;
       }
       cut++;
       this.#handleSafely(request);
     }
+    this.#isWorking = false;
     this.services.counters.frames += cut;
     if (this.#isClosed) return;
     this.#noteUnfinished(cut > 0);
@@ -164,6 +169,7 @@ export class Session {
       this.#isPaused = false;
       // What it could not send meanwhile is not held against it.
       this.#receivedAt = this.services.time.now();
+      if (this.#frameBegunAt > 0) this.#frameBegunAt = this.#receivedAt;
       this.wire.resume();
     }
     this.#closeIfEnded();
@@ -183,7 +189,7 @@ export class Session {
 
   /** The peer has ended its side: so does the server, once every message of it has been acked or refused. */
   #closeIfEnded(): void {
-    if (!this.#inputEnded || this.#holds !== 0 || this.#isClosed) return;
+    if (!this.#inputEnded || this.#isWorking || this.#holds !== 0 || this.#isClosed) return;
     if (this.login === undefined || this.login.sender.pendingMessages === 0) this.close('peerEnded');
   }
 
@@ -397,10 +403,24 @@ export class Session {
 
   #send(number: number, msgId: string, isEncrypt: boolean, data: Uint8Array): void {
     if (this.#isClosed) return;
+    if (msgId.length > data.length && this.#isTooLong(msgId, data)) {
+      // Without the msgId the answer would be taken for another's.
+      this.#sendError(refusals.badMsgId, '');
+      return;
+    }
     frames.clear();
     frames.frame(number, msgId, isEncrypt, data);
     this.#answers.push(frames.bytes.slice(0, frames.length));
     this.#mark();
+  }
+
+  /** Whether a frame with this msgId would be larger than a frame may be. */
+  #isTooLong(msgId: string, data: Uint8Array): boolean {
+    return utf8Length(msgId) + data.length + ENVELOPE_BYTES > this.#frameBytesMax;
+  }
+
+  get #frameBytesMax(): number {
+    return this.login === undefined ? wireLimits.frameBytesMaxBeforeLogin : wireLimits.frameBytesMax;
   }
 
   #mark(): void {
@@ -510,3 +530,6 @@ export class Session {
 }
 
 const NO_PEERS: Set<string> = new Set();
+
+/** What the envelope takes beside msgId and data, at most. */
+const ENVELOPE_BYTES = 32;

@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
 import type { Core } from '../core/core.ts';
-import type { Wire } from '../core/ports.ts';
+import type { Log, Wire } from '../core/ports.ts';
 import type { Session } from '../core/session.ts';
 
 /** Whether an address is of this machine. */
@@ -79,7 +79,7 @@ export async function listenTcp(
   server.on('drop', () => {
     core.counters.closed.tooManyConnections++;
   });
-  const { host, port } = await startListening(server, listen.host, listen.port);
+  const { host, port } = await startListening(server, listen.host, listen.port, core.log);
   const { promise, resolve } = Promise.withResolvers<void>();
   return {
     host,
@@ -104,11 +104,18 @@ function serve(core: Core, socket: Socket): void {
 }
 
 /** Resolves with what is really listened on. */
-export function startListening(server: Server, host: string, port: number): Promise<{ host: string; port: number }> {
+export function startListening(
+  server: Server,
+  host: string,
+  port: number,
+  log: Log,
+): Promise<{ host: string; port: number }> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen({ host, port, backlog: 4096 }, () => {
       server.off('error', reject);
+      // A connection that cannot be accepted, for want of descriptors or memory: the others go on.
+      server.on('error', (error) => log.warn({ err: error }, 'a connection could not be accepted'));
       const address = server.address();
       if (address === null || typeof address === 'string') reject(new Error('not listening on a TCP port'));
       else resolve({ host: address.address, port: address.port });

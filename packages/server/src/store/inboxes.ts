@@ -9,6 +9,8 @@ import type { Late, LevelDb, Operation, Writer } from './writer.ts';
 /** Records read from LevelDB at once. */
 const READ_AHEAD = 100;
 const READ_AHEAD_BYTES = 256 * 1024;
+/** Segments that a page reads at first; then twice as many each time. */
+const SEGMENTS_AT_FIRST = 4;
 
 export interface InboxesOptions {
   readonly db: LevelDb;
@@ -91,7 +93,11 @@ export class Inboxes {
       if (inbox !== undefined) inboxes.set(receiver, inbox);
       else missing.push(this.#loadAndPin(receiver).then((loaded) => void inboxes.set(receiver, loaded)));
     }
-    if (missing.length > 0) await Promise.all(missing);
+    const failed = (await Promise.allSettled(missing)).find((result) => result.status === 'rejected');
+    if (failed !== undefined) {
+      for (const inbox of inboxes.values()) inbox.pins--;
+      throw failed.reason;
+    }
     return inboxes;
   }
 
@@ -186,7 +192,9 @@ export class Inboxes {
     return this.#use(receiver, async (inbox) => {
       const messages: StoredMessage[] = [];
       let left = bytes;
-      let firsts = inbox.segmentsFrom(after, count + 1);
+      // A few at first: how large they are shows only then, and large ones fill a page soon.
+      let slice = SEGMENTS_AT_FIRST;
+      let firsts = inbox.segmentsFrom(after, count + 1).slice(0, slice);
       for (;;) {
         const last = firsts.at(-1);
         if (last === undefined) return { messages, end: true };
@@ -200,7 +208,8 @@ export class Inboxes {
             left -= segment.reader.size;
           }
         }
-        firsts = inbox.segmentsBehind(last, count - messages.length + 1);
+        slice *= 2;
+        firsts = inbox.segmentsBehind(last, count - messages.length + 1).slice(0, slice);
       }
     });
   }

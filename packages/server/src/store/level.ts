@@ -99,6 +99,7 @@ export class LevelStore implements Store {
   /** Writes what is waiting, and closes. */
   async close(): Promise<void> {
     await this.#inboxes.settle();
+    await this.#names.close();
     await this.#writer.flush();
     await this.#db.close();
   }

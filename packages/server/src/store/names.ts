@@ -15,6 +15,11 @@ export class Names {
     this.#writer = writer;
   }
 
+  /** Lets no further change in; resolves when those under way are done. */
+  close(): Promise<void> {
+    return this.#locks.close();
+  }
+
   async name(name: string): Promise<NameRecord | undefined> {
     const value = await this.#db.get(nameKey(name));
     return value && decodeName(value);

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { mock, test } from 'node:test';
+import { serverLimits } from '@hawser/protocol';
+import { watchMemory } from './memory.ts';
+
+test('the gate shuts beyond one mark and opens below a lower one, saying so once each time', () => {
+  mock.timers.enable({ apis: ['setInterval'] });
+  try {
+    const said: boolean[] = [];
+    let used = 10;
+    const stop = watchMemory(
+      (isShort) => said.push(isShort),
+      () => used,
+    );
+    const check = (percent: number): void => {
+      used = percent;
+      mock.timers.tick(serverLimits.memoryCheckMs);
+    };
+    check(serverLimits.memoryPercentPause);
+    assert.deepEqual(said, []);
+    check(serverLimits.memoryPercentPause + 1);
+    check(serverLimits.memoryPercentPause + 2);
+    assert.deepEqual(said, [true]);
+    check(serverLimits.memoryPercentResume + 1);
+    assert.deepEqual(said, [true]);
+    check(serverLimits.memoryPercentResume);
+    assert.deepEqual(said, [true, false]);
+    stop();
+    check(100);
+    assert.deepEqual(said, [true, false]);
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('the process uses some of what it may', () => {
+  let seen = -1;
+  mock.timers.enable({ apis: ['setInterval'] });
+  try {
+    // The real reading is what it takes when none is given: with it, a fresh process is far from the mark.
+    const stop = watchMemory(() => {
+      seen = 1;
+    });
+    mock.timers.tick(serverLimits.memoryCheckMs);
+    stop();
+    assert.equal(seen, -1);
+  } finally {
+    mock.timers.reset();
+  }
+});
