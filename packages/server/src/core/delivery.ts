@@ -235,8 +235,12 @@ export class Delivery {
     const wasRefused = message.isRefused;
     message.isRefused = refusals[refusal].retry && message.inWindow;
     const sender = message.isRefused ? message.sender : this.#drop(message);
-    // Told before: its receiver has left meanwhile, and there was no place for it again.
-    if (wasRefused) return;
+    if (wasRefused) {
+      // Told before: its receiver has left meanwhile, and there was no place for it again. A sender that has ended its
+      // side may have waited for just this.
+      sender?.session?.pendingEnded();
+      return;
+    }
     this.counters.refused[refusal]++;
     sender?.session?.refuseMessage(message.msgId, message.isEncrypt, refusals[refusal]);
   }
