@@ -383,6 +383,10 @@ export class SimStore implements Store {
     this.#writeLazily({ type: 'delete', to, position });
   }
 
+  whenRemoved(): Promise<void> {
+    return Promise.resolve();
+  }
+
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]> {
     return this.#read(() => {
       const receivers = [...this.#disk.seen.inboxes.keys()].filter((name) => name > afterReceiver).sort();

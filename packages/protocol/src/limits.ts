@@ -106,6 +106,31 @@ export const serverLimits = {
   rememberedForMs: 10 * MINUTE_MS,
   rememberedIdsMax: 500_000,
 
+  // Between nodes
+  /** Messages forwarded to the node of a receiver and not acked; beyond it they go through the store. */
+  routeMessagesMax: 256,
+  routeBytesMax: 256 * KIB,
+  /** A route to another node that nothing goes by is forgotten after this. */
+  routeIdleMs: 10 * MINUTE_MS,
+  /** A nudge that was not answered is repeated after this, each further one twice as late. */
+  nudgeAgainAfterMs: SECOND_MS,
+  nudgeAgainAfterMsMax: 30 * SECOND_MS,
+  /** How often the store is read for news that no other node brought: one may have ended before it could. */
+  storeLookEveryMs: MINUTE_MS,
+  /**
+   * Pushes that a receiver acked and another node may store all the same are remembered so long, and so many of one
+   * receiver. No node takes that long from accepting a message to having it stored.
+   */
+  finishedPushesKeptMs: 2 * MINUTE_MS,
+  finishedPushesMax: 4_096,
+  /** Another node that had a name is asked to hand it over again after this; the login fails after the other. */
+  handoverAgainAfterMs: 250,
+  handoverTimeoutMs: 10 * SECOND_MS,
+  /** Receivers that a session is known to have written to; beyond it they are all forgotten and stored for once more. */
+  receiversPerSenderMax: 1_000,
+  /** Bindings are read again after this: one that another node removed is in force no longer than 5 s. */
+  peersTrustedMs: 4 * SECOND_MS,
+
   // Inboxes
   inboxMessagesMax: 100_000,
   inboxBytesMax: 64 * MIB,

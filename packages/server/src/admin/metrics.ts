@@ -37,6 +37,7 @@ export class Metrics {
 
     this.#counter('hawser_messages_accepted_total', 'Messages accepted.', () => counters.accepted);
     this.#counter('hawser_messages_joined_total', 'Resends that joined a message on its way.', () => counters.joined);
+    this.#counter('hawser_messages_forwarded_total', 'Messages sent to other nodes.', () => counters.forwarded);
     this.#counter('hawser_messages_pushed_total', 'Pushes, repeated ones included.', () => counters.pushed);
     this.#counter('hawser_messages_redelivered_total', 'Pushes repeated on a connection.', () => counters.redelivered);
     this.#counter('hawser_messages_acked_total', 'Messages acked by their receivers.', () => counters.acked);

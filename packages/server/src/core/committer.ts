@@ -1,6 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
 import { type Message, stage } from './message.ts';
-import type { Store, Time } from './ports.ts';
+import { type Cluster, Fenced, type Store, type Time } from './ports.ts';
 
 /** What becomes of messages that left the committer. */
 export interface CommitOutcome {
@@ -19,15 +19,17 @@ export interface CommitOutcome {
 export class Committer {
   readonly #store: Store;
   readonly #time: Time;
+  readonly #cluster: Cluster | undefined;
   readonly #outcome: CommitOutcome;
   #queue: Message[] = [];
   #taken = 0;
   #busy = false;
   #idle: (() => void)[] = [];
 
-  constructor(store: Store, time: Time, outcome: CommitOutcome) {
+  constructor(store: Store, time: Time, cluster: Cluster | undefined, outcome: CommitOutcome) {
     this.#store = store;
     this.#time = time;
+    this.#cluster = cluster;
     this.#outcome = outcome;
   }
 
@@ -51,7 +53,7 @@ export class Committer {
       for (const resolve of this.#idle.splice(0)) resolve();
       return;
     }
-    this.#store.append(batch).then(
+    this.#append(batch).then(
       (results) => {
         for (let i = 0; i < batch.length; i++) this.#outcome.committed(batch[i]!, results[i]!);
         this.#write();
@@ -61,6 +63,11 @@ export class Committer {
         this.#write();
       },
     );
+  }
+
+  #append(batch: readonly Message[]): Promise<readonly number[]> {
+    const isFenced = this.#cluster !== undefined && this.#time.now() >= this.#cluster.heldUntil;
+    return isFenced ? Promise.reject(new Fenced('this node may store nothing any more')) : this.#store.append(batch);
   }
 
   /** The next messages to write; those acked meanwhile are passed over. */

@@ -3,8 +3,20 @@ import { Accounts, isPassword, type NameKind } from './accounts.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
+import { Handover } from './handover.ts';
 import { Keyring } from './keyring.ts';
-import type { Log, Passwords, Rsa, Store, Time, Timer, Wire } from './ports.ts';
+import type { Packet } from './packets.ts';
+import {
+  type Cluster,
+  Fenced,
+  type Log,
+  type Passwords,
+  type Rsa,
+  type Store,
+  type Time,
+  type Timer,
+  type Wire,
+} from './ports.ts';
 import type { CoreOptions, Services } from './services.ts';
 import { Session } from './session.ts';
 
@@ -15,7 +27,9 @@ export interface CorePorts {
   readonly passwords: Passwords;
   readonly rsa: Rsa;
   readonly createCipher: (key: Uint8Array) => Cipher;
-  /** The store failed for good: the server must not go on. Called once. */
+  /** The other nodes; a server that is alone has none. */
+  readonly cluster?: Cluster | undefined;
+  /** The store failed for good, or this node is fenced (`Fenced`): the server must not go on. Called once. */
   readonly onFatal: (error: unknown) => void;
 }
 
@@ -33,8 +47,11 @@ export class Core implements Services {
   readonly directory = new Directory();
   readonly accounts: Accounts;
   readonly delivery: Delivery;
+  readonly handover: Handover | undefined;
   readonly createCipher: (key: Uint8Array) => Cipher;
   readonly #store: Store;
+  readonly #cluster: Cluster | undefined;
+  readonly #onFatal: (error: unknown) => void;
   readonly #sessions = new Set<Session>();
   #dirty: Session[] = [];
   #unfinishedBytes = 0;
@@ -57,11 +74,16 @@ export class Core implements Services {
       log: ports.log,
       counters: this.counters,
       options,
-      onFatal: (error) => {
-        if (this.#isFatal) return;
-        this.#isFatal = true;
-        ports.onFatal(error);
-      },
+      cluster: ports.cluster,
+      onFatal: (error) => this.#fail(error),
+    });
+    this.#onFatal = ports.onFatal;
+    const { cluster } = ports;
+    this.#cluster = cluster;
+    this.handover = cluster && new Handover(cluster, ports.time, this.directory, this.delivery);
+    cluster?.listen({
+      packet: (from, packet) => this.#packet(from, packet),
+      taken: (name, token) => this.handover?.taken(name, token),
     });
     this.#sendersAgedAt = ports.time.now();
     this.#checkLater();
@@ -107,6 +129,37 @@ export class Core implements Services {
     return this.#sessions.size;
   }
 
+  // ---- other nodes
+
+  #packet(from: string, packet: Packet): void {
+    if (this.isFenced(this.time.now()) || this.delivery.routing?.packet(from, packet) !== false) return;
+    if (packet.type === 'takeOver') {
+      this.handover?.handOver(from, packet.name, packet.token).catch((error: unknown) => {
+        // Whoever asked asks again.
+        this.log.warn({ err: error, name: packet.name }, 'a name could not be handed over');
+      });
+    } else if (packet.type === 'handed') this.handover?.handed(packet);
+  }
+
+  isFenced(now: number): boolean {
+    const { heldUntil } = this.#cluster ?? ALONE;
+    if (now < heldUntil && !this.#isFatal) return false;
+    if (!this.#isFatal) this.#fail(new Fenced('this node could not renew what it holds'));
+    return true;
+  }
+
+  #fail(error: unknown): void {
+    if (this.#isFatal) return;
+    this.#isFatal = true;
+    this.#onFatal(error);
+  }
+
+  leftName(name: string): void {
+    this.handover?.left(name).catch((error: unknown) => {
+      this.log.warn({ err: error, name }, 'a name could not be given up');
+    });
+  }
+
   // ---- upkeep
 
   #checkLater(): void {
@@ -121,7 +174,9 @@ export class Core implements Services {
 
   #check(): void {
     const now = this.time.now();
+    if (this.isFenced(now)) return;
     for (const session of this.#sessions) session.check(now);
+    this.delivery.routing?.check(now);
     if (now - this.#sendersAgedAt < SENDERS_AGED_EVERY_MS) return;
     this.#sendersAgedAt = now;
     this.delivery.ageSenders();
@@ -168,3 +223,6 @@ export class Core implements Services {
     return this.#store;
   }
 }
+
+/** Nobody else can be given what a server holds that is alone. */
+const ALONE = { heldUntil: Number.POSITIVE_INFINITY };

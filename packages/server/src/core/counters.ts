@@ -9,6 +9,8 @@ export class Counters {
   takeovers = 0;
   accepted = 0;
   joined = 0;
+  /** In a cluster: to the node of their receiver. */
+  forwarded = 0;
   pushed = 0;
   redelivered = 0;
   acked = 0;

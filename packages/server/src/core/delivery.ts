@@ -3,7 +3,9 @@ import { Committer } from './committer.ts';
 import type { Counters } from './counters.ts';
 import { Mailbox } from './mailbox.ts';
 import { contentHash, Message, stage } from './message.ts';
-import { APPEND, type Log, type Store, StoreAway, type StoredMessage, type Time } from './ports.ts';
+import type { Memory } from './packets.ts';
+import { APPEND, type Cluster, type Log, type Store, StoreAway, type StoredMessage, type Time } from './ports.ts';
+import { Routing } from './routing.ts';
 import { Sender } from './sender.ts';
 import type { Session } from './session.ts';
 
@@ -21,6 +23,8 @@ export interface DeliveryPorts {
   readonly log: Log;
   readonly counters: Counters;
   readonly options: DeliveryOptions;
+  /** The other nodes, if there are any. */
+  readonly cluster?: Cluster | undefined;
   /** The store failed for good: the server must not go on. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -48,6 +52,8 @@ export class Delivery {
   readonly time: Time;
   readonly counters: Counters;
   readonly options: DeliveryOptions;
+  /** The way to receivers on other nodes, if there are any. */
+  readonly routing: Routing | undefined;
   readonly #log: Log;
   readonly #onFatal: (error: unknown) => void;
   readonly #committer: Committer;
@@ -74,7 +80,9 @@ export class Delivery {
     this.options = ports.options;
     this.#log = ports.log;
     this.#onFatal = ports.onFatal;
-    this.#committer = new Committer(ports.store, ports.time, {
+    const { cluster } = ports;
+    this.routing = cluster && new Routing(cluster, ports.time, (name) => this.#mailboxes.get(name));
+    this.#committer = new Committer(ports.store, ports.time, cluster, {
       committed: (message, result) => this.#committed(message, result),
       cancelled: (message) => message.mailbox.notStored(message),
       failed: (messages, error) => this.#commitFailed(messages, error),
@@ -91,6 +99,7 @@ export class Delivery {
       this.#senders.set(name, sender);
     }
     sender.session = session;
+    sender.arrive();
     return sender;
   }
 
@@ -142,7 +151,7 @@ export class Delivery {
       ttl,
     );
     this.#expect(message, sender, isEncrypt);
-    const taken = message.mailbox.take(message);
+    const taken = message.mailbox.take(message, this.routing !== undefined && sender.isFirstTo(to));
     if (taken !== message) {
       this.#drop(message);
       if (taken === 'conflict') return 'msgIdReused';
@@ -152,6 +161,7 @@ export class Delivery {
       return 'pending';
     }
     this.counters.accepted++;
+    if (sender.isLeaving) message.mailbox.persist(message);
     return 'pending';
   }
 
@@ -233,7 +243,7 @@ export class Delivery {
   #refuse(message: Message, refusal: RefusalName): void {
     // The receiver may ack it yet: then so is the sender, who may as well send it again meanwhile.
     const wasRefused = message.isRefused;
-    message.isRefused = refusals[refusal].retry && message.inWindow;
+    message.isRefused = refusals[refusal].retry && message.inWindow && message.sender?.isLeaving !== true;
     const sender = message.isRefused ? message.sender : this.#drop(message);
     if (wasRefused) {
       // Told before: its receiver has left meanwhile, and there was no place for it again. A sender that has ended its
@@ -257,6 +267,23 @@ export class Delivery {
   #remove(message: Message): void {
     this.counters.removed++;
     this.store.remove(message);
+  }
+
+  /** Another node says that the receiver acked a message that was forwarded to it. */
+  ackedElsewhere(message: Message): void {
+    if (message.stage === stage.stored) this.#remove(message);
+    this.#settle(message);
+  }
+
+  /** A message that the receiver had acked already was found in the store. */
+  removeStored(stored: StoredMessage): void {
+    this.counters.removed++;
+    this.store.remove({ ...stored, size: stored.msg.length });
+  }
+
+  /** Another node has stored it. */
+  settled(message: Message): void {
+    this.#settle(message);
   }
 
   // ---- to the store
@@ -419,11 +446,44 @@ export class Delivery {
     return Math.min(this.options.redeliveryAfterMs * 2 ** Math.max(0, pushes - 1), most);
   }
 
+  // ---- from node to node
+
+  /** A name is given up: resolves when nothing of it is on its way, with what is known of it. */
+  async leave(name: string): Promise<Memory> {
+    const sender = this.#senders.get(name);
+    const unsure: string[] = [];
+    for (const message of sender?.leave() ?? []) {
+      if (message.isRefused) this.#drop(message);
+      else {
+        unsure.push(message.msgId);
+        message.mailbox.persist(message);
+      }
+    }
+    await Promise.all([sender?.whenQuiet(), this.whenQuiet(name)]);
+    // What the receiver has acked must not be read by the next node.
+    await this.store.whenRemoved();
+    const settled = sender?.settledIds() ?? [];
+    const ids = new Set(settled.map(([msgId]) => msgId));
+    return {
+      settled,
+      unsure: unsure.filter((msgId) => ids.has(msgId)),
+      finished: this.#mailboxes.get(name)?.finished ?? [],
+    };
+  }
+
+  /** What another node knew of a name whose session is here now. */
+  inherit(name: string, { settled, finished }: Memory): void {
+    const sender = this.#senders.get(name);
+    if (sender !== undefined) this.#rememberedIds += sender.inherit(settled, this.time.now());
+    this.#mailboxes.get(name)?.inherit(finished);
+  }
+
   // ---- upkeep
 
   /** Forgets old ids; called about twice a minute. */
   ageSenders(): void {
     const now = this.time.now();
+    if (this.routing !== undefined) for (const mailbox of this.#mailboxes.values()) mailbox.age(now);
     for (const sender of this.#senders.values()) {
       this.#rememberedIds -= sender.age(now);
       if (sender.isIdle) this.#senders.delete(sender.name);

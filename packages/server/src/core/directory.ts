@@ -1,6 +1,6 @@
 import type { Session } from './session.ts';
 
-/** Who is online here. One name has one session; a newer one wins. */
+/** Who is online on this node. One name has one session; a newer one wins. */
 export class Directory {
   readonly #sessions = new Map<string, Session>();
 

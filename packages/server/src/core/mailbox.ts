@@ -1,7 +1,10 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
-import { type Message, stage } from './message.ts';
+import { Inlet } from './inlet.ts';
+import { contentHash, Message, stage } from './message.ts';
+import type { Finished, Forward } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
+import { Route } from './route.ts';
 import type { Session } from './session.ts';
 
 /**
@@ -14,7 +17,7 @@ import type { Session } from './session.ts';
  *      │               ▼  │ no room, or overdue   │
  *      └──session ends── joining ◀────────────────┘ (by way of behind)
  *
- * - away: no session; what comes goes to the store.
+ * - away: no session here; what comes goes to the store, or by a `Route` to the node that has the session.
  * - behind: what comes goes to the store and is paged into the window in order.
  * - joining: the store has been read to its end, but commits for this receiver are on their way. What comes waits in
  *   memory until they have been paged too; it is then pushed, and the mailbox is live.
@@ -68,44 +71,81 @@ export class Mailbox {
   #stuck = 0;
   #stuckBytes = 0;
 
+  // In a cluster.
+  /** The way to the receiver when its session is on another node. */
+  #route: Route | undefined;
+  /** What comes from other nodes when its session is here. */
+  #inlet: Inlet | undefined;
+  /** When to look whether something was stored of which no news came. */
+  #nextLookAt = 0;
+
   constructor(name: string, delivery: Delivery) {
     this.name = name;
     this.#delivery = delivery;
   }
 
   get isUnused(): boolean {
-    return this.phase === 'away' && this.#committing === 0;
+    return (
+      this.phase === 'away' &&
+      this.#committing === 0 &&
+      this.#route === undefined &&
+      (this.#inlet === undefined || this.#inlet.isEmpty) &&
+      this.#delivery.routing?.isToBeNudged(this) !== true
+    );
   }
 
   // ---- what comes in
 
-  /** Places an accepted message. */
-  take(message: Message): Taken {
+  /**
+   * Places an accepted message.
+   *
+   * @param isFirst in a cluster: of its sender's session to this receiver. It goes through the store, behind all that
+   *   the sender's earlier sessions on other nodes may have left there
+   */
+  take(message: Message, isFirst: boolean): Taken {
     if (this.phase !== 'away') {
       const twin = this.#twin(message);
       if (twin !== undefined) return this.#join(twin, message);
     }
+    if (isFirst) this.#makeWay();
+    else if (this.#place(message)) {
+      this.#delivery.persistLater(message);
+      return message;
+    }
+    this.#commit(message);
+    return message;
+  }
+
+  /** Has the message pushed, or wait for that; false when it must go to the store. */
+  #place(message: Message): boolean {
     switch (this.phase) {
       case 'live':
         if (this.#hasRoom(message.size)) {
           this.#enter(message);
-          this.#delivery.persistLater(message);
-          return message;
+          return true;
         }
-        this.#fallBehind();
         break;
       case 'joining':
         if (this.#joiners.length < serverLimits.windowMessagesMax) {
           this.#joiners.push(message);
-          this.#delivery.persistLater(message);
-          return message;
+          return true;
         }
-        this.#fallBehind();
         break;
+      case 'away':
+        if (this.#forward(message)) return true;
+        this.#endStream();
+        return false;
       default:
+        return false;
     }
-    this.#commit(message);
-    return message;
+    this.#fallBehind();
+    return false;
+  }
+
+  /** What is about to be stored must be read before anything that comes after it is pushed. */
+  #makeWay(): void {
+    if (this.phase === 'live') this.phase = 'joining';
+    else if (this.phase === 'away') this.#endStream();
   }
 
   /** The same sender's msgId in the window: sent again after the sender's own memory of it was lost. */
@@ -126,21 +166,26 @@ export class Mailbox {
     if (message.stage !== stage.accepted || message.acked) return;
     if (message.inWindow) this.#commit(message);
     else if (this.phase === 'joining') this.#fallBehind();
+    else if (this.phase === 'away') this.#endStream();
   }
 
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
   #fallBehind(): void {
     this.phase = 'behind';
     for (const message of this.#window.values()) {
-      if (message.stage === stage.accepted && !message.acked) this.#commit(message);
+      if (isOursToStore(message) && !message.acked) this.#commit(message);
     }
-    for (const message of this.#held) if (message.stage === stage.accepted) this.#commit(message);
-    for (const message of this.#joiners.splice(0)) this.#commit(message);
+    for (const message of this.#held) if (isOursToStore(message)) this.#commit(message);
+    for (const message of this.#joiners.splice(0)) {
+      if (isOursToStore(message)) this.#commit(message);
+      else if (message.hop !== undefined) this.#refuse(message.hop.node, message.hop.stream);
+    }
   }
 
   /** The server stops: what is only in memory goes to the store. Acks still count. */
   commitAll(): void {
-    if (this.phase !== 'away') this.#fallBehind();
+    if (this.phase === 'away') this.#endStream();
+    else this.#fallBehind();
   }
 
   #commit(message: Message): void {
@@ -156,12 +201,15 @@ export class Mailbox {
     message.position = position;
     this.#hasStored = true;
     if (message.inWindow || message.acked) {
-      if (position > this.#cursor && this.#unseenTo <= this.#cursor) this.#cursor = position;
+      // In a cluster others store, too: what lies before this one may not have been read.
+      const isAlone = this.#delivery.routing === undefined;
+      if (isAlone && position > this.#cursor && this.#unseenTo <= this.#cursor) this.#cursor = position;
       if (message.pushedAt > 0) message.msg = undefined;
     } else {
       message.msg = undefined;
       this.#unseenTo = position;
     }
+    if (this.phase === 'away') this.#hasNews(position);
     this.#left(message);
   }
 
@@ -181,6 +229,7 @@ export class Mailbox {
     if (this.#committing === 0) for (const resolve of this.#quiet.splice(0)) resolve();
     if (message.acked) this.#committingAcked--;
     else if (message.inWindow) this.#committingInWindow--;
+    this.#route?.left(message);
     if (this.phase === 'away') this.#delivery.release(this);
     else this.#page();
   }
@@ -189,6 +238,8 @@ export class Mailbox {
 
   /** The receiver logged in. Until `start` what comes goes to the store. */
   attach(session: Session): void {
+    this.#endStream();
+    this.#dropRoute();
     this.#session = session;
     this.phase = 'behind';
     this.#cursor = 0;
@@ -199,7 +250,9 @@ export class Mailbox {
     this.#stuckBytes = 0;
     this.#hasStored = false;
     this.#isStarted = false;
-    this.#nextRedeliveryAt = this.#delivery.time.now() + this.#delivery.options.redeliveryAfterMs;
+    const now = this.#delivery.time.now();
+    this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
+    this.#nextLookAt = now + serverLimits.storeLookEveryMs;
   }
 
   /** Something lay in the store at login. */
@@ -232,6 +285,7 @@ export class Mailbox {
     for (const message of unacked) message.inWindow = false;
     this.#fallBehind();
     this.phase = 'away';
+    for (const [node, stream] of this.#inlet?.end() ?? []) this.#delivery.routing?.refuse(node, this.name, stream);
     this.#window.clear();
     this.#held = [];
     this.#outbox = [];
@@ -291,6 +345,7 @@ export class Mailbox {
     if (message === undefined || message.pushedAt === 0) return;
     if (!message.acked) this.#takeAsAcked(message);
     this.#leaveWindow(message);
+    if (message.hop !== undefined) this.#ackedForwarded(message, message.hop);
     this.#delivery.acked(message);
     if (this.phase !== 'live') this.#page();
   }
@@ -397,8 +452,17 @@ export class Mailbox {
   #enterStored(stored: StoredMessage): void {
     this.#cursor = stored.position;
     const twin = this.#twin(stored);
-    // Only this one's own place in the store, read again: it was stored while something before it was not yet read.
-    if (twin !== undefined && (twin.stage !== stage.stored || twin.position === stored.position)) return;
+    if (twin !== undefined && twin.stage !== stage.stored) {
+      // Stored by another node, that accepted it.
+      if (this.#delivery.routing !== undefined) this.#adopt(twin, stored);
+      return;
+    }
+    // This one's own place in the store, read again: it was stored while something before it was not yet read.
+    if (twin !== undefined && twin.position === stored.position) return;
+    if (this.#isFinished(stored)) {
+      this.#delivery.removeStored(stored);
+      return;
+    }
     const message = this.#delivery.fromStore(this, stored);
     if (message !== undefined) this.#enter(message);
   }
@@ -411,6 +475,7 @@ export class Mailbox {
       return;
     }
     this.phase = 'live';
+    this.#tellNudgers();
     const joiners = this.#joiners;
     this.#joiners = [];
     for (let i = 0; i < joiners.length; i++) {
@@ -430,6 +495,7 @@ export class Mailbox {
   /** Pushes again what has been unacked for long: called about once a second. */
   redeliver(now: number): void {
     if (this.phase !== 'live') this.#countStuck(now);
+    else if (this.#delivery.routing !== undefined && now >= this.#nextLookAt) this.#look(now);
     if (now < this.#nextRedeliveryAt) return;
     this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
     if (this.#window.size === 0) return;
@@ -493,4 +559,244 @@ export class Mailbox {
     this.#delivery.counters.redelivered++;
     this.#push(message);
   }
+
+  // ---- in a cluster, the receiver elsewhere
+
+  #forward(message: Message): boolean {
+    const route = this.#route;
+    const { routing } = this.#delivery;
+    const { msg } = message;
+    if (routing === undefined || msg === undefined || route?.owner === undefined) return false;
+    if (!route.isDirect || !route.hasRoom(message.size)) return false;
+    routing.send(route.owner, route.forward(message, msg, this.#delivery.time.now()));
+    this.#delivery.counters.forwarded++;
+    return true;
+  }
+
+  /** What was forwarded and is not acked is stored, in order. */
+  #endStream(): void {
+    if (this.#route === undefined) return;
+    for (const message of this.#route.end()) if (message.stage === stage.accepted) this.#commit(message);
+  }
+
+  /** Something was stored for the receiver, which may be on another node. */
+  #hasNews(position: number): void {
+    const { routing } = this.#delivery;
+    if (routing === undefined) return;
+    if (this.#route === undefined) {
+      this.#route = new Route();
+      routing.hasRoute(this);
+    }
+    this.#route.storedTo = Math.max(this.#route.storedTo, position);
+    routing.nudgeLater(this);
+  }
+
+  /** Tells the owner of the receiver that something was stored, looking first who that is. */
+  nudge(): void {
+    const route = this.#route;
+    const { routing } = this.#delivery;
+    if (routing === undefined || route === undefined) {
+      this.#delivery.release(this);
+      return;
+    }
+    route.nudgedAt = this.#delivery.time.now();
+    route.nudges++;
+    if (route.owner !== undefined) {
+      routing.send(route.owner, { type: 'nudge', to: this.name, position: route.storedTo });
+      return;
+    }
+    if (route.isSeeking) return;
+    route.isSeeking = true;
+    const storedTo = route.storedTo;
+    routing.cluster.locate(this.name).then(
+      (owner) => {
+        route.isSeeking = false;
+        if (this.#route !== route) return;
+        if (owner !== undefined && owner !== routing.cluster.self) {
+          route.owner = owner;
+          this.nudge();
+        } else if (route.storedTo !== storedTo) {
+          // Stored since it was asked: the answer may be too old.
+          routing.nudgeLater(this);
+        } else if (route.isIdle) this.#dropRoute();
+      },
+      () => {
+        // Asked again by `checkRoute`.
+        route.isSeeking = false;
+      },
+    );
+  }
+
+  #dropRoute(): void {
+    if (this.#route === undefined) return;
+    this.#route = undefined;
+    this.#delivery.routing?.hasNoRoute(this);
+    this.#delivery.release(this);
+  }
+
+  /** About once a second. */
+  checkRoute(now: number): void {
+    const route = this.#route;
+    const { routing } = this.#delivery;
+    if (routing === undefined || route === undefined) return;
+    if (route.isDirect) {
+      if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.#dropRoute();
+      return;
+    }
+    if (this.#committing > 0 || now - route.nudgedAt < routing.nudgeDelayMs(route.nudges)) return;
+    // It may be elsewhere by now.
+    route.owner = undefined;
+    this.nudge();
+  }
+
+  caughtUp(node: string, position: number): void {
+    const route = this.#route;
+    const { routing } = this.#delivery;
+    if (routing === undefined || route === undefined || route.isDirect || route.owner !== node) return;
+    if (this.#committing > 0 || position < route.storedTo) return;
+    route.begin(routing.nextStream());
+    route.usedAt = this.#delivery.time.now();
+  }
+
+  refusedElsewhere(node: string, stream: number): void {
+    const route = this.#route;
+    if (route === undefined || route.stream !== stream || route.owner !== node) return;
+    this.#endStream();
+    route.owner = undefined;
+    // With nothing to store there is nothing to nudge for, but the next message begins anew.
+    if (this.#committing === 0) this.#dropRoute();
+  }
+
+  ackedElsewhere(_node: string, stream: number, seqs: readonly number[]): void {
+    for (const message of this.#route?.acked(stream, seqs) ?? []) {
+      message.acked = true;
+      this.#delivery.ackedElsewhere(message);
+    }
+  }
+
+  // ---- in a cluster, the receiver here
+
+  /** A message that another node accepted. */
+  forwarded(node: string, packet: Forward): void {
+    const { routing } = this.#delivery;
+    if (routing === undefined) return;
+    if (this.#session === undefined) {
+      routing.refuse(node, this.name, packet.stream);
+      return;
+    }
+    this.#inlet ??= new Inlet();
+    const admitted = this.#inlet.admit(packet, node);
+    if (admitted === 'next') this.#takeForwarded(node, packet);
+    else if (admitted === 'refuse') routing.refuse(node, this.name, packet.stream);
+  }
+
+  #takeForwarded(node: string, packet: Forward): void {
+    const { from, msgId, msg, wall, ran, ttl, stream, seq } = packet;
+    const hash = contentHash(this.name, msg);
+    const hop = { node, stream, seq };
+    const message = new Message(this, from, msgId, msg, hash, wall, ran, ttl);
+    message.hop = hop;
+    if (this.#inlet?.hasFinished(message) === true) {
+      this.#inlet.finish(message, this.#delivery.time.now());
+      this.#delivery.routing?.acked(hop, this.name);
+      return;
+    }
+    const twin = this.#twin(message);
+    if (twin !== undefined && twin.hash === hash) twin.hop = hop;
+    else if (twin !== undefined || !this.#placeForwarded(message)) this.#refuse(node, stream);
+  }
+
+  #placeForwarded(message: Message): boolean {
+    if (this.phase === 'live' && this.#hasRoom(message.size)) {
+      this.#enter(message);
+      return true;
+    }
+    if (this.phase !== 'joining' || this.#joiners.length >= serverLimits.windowMessagesMax) return false;
+    this.#joiners.push(message);
+    return true;
+  }
+
+  #refuse(node: string, stream: number): void {
+    if (this.#inlet?.refuse(node, stream) !== false) this.#delivery.routing?.refuse(node, this.name, stream);
+  }
+
+  #ackedForwarded(message: Message, hop: NonNullable<Message['hop']>): void {
+    this.#delivery.routing?.acked(hop, this.name);
+    // Without a place in the store it may yet get one, where this ack comes too late.
+    if (message.stage !== stage.stored) this.#inlet?.finish(message, this.#delivery.time.now());
+  }
+
+  /** The place in the store of a message that is in the window, and that another node has stored. */
+  #adopt(message: Message, stored: StoredMessage): void {
+    if (message.stage !== stage.accepted || message.hash !== contentHash(stored.to, stored.msg)) return;
+    message.stage = stage.stored;
+    message.position = stored.position;
+    if (message.pushedAt > 0) message.msg = undefined;
+    this.#delivery.settled(message);
+  }
+
+  #isFinished({ from, msgId, to, msg }: StoredMessage): boolean {
+    const inlet = this.#inlet;
+    if (inlet === undefined || inlet.isEmpty) return false;
+    return inlet.hasFinished({ from, msgId, hash: contentHash(to, msg) });
+  }
+
+  /** Another node has stored something. */
+  nudged(node: string, position: number): void {
+    const { routing } = this.#delivery;
+    if (routing === undefined || this.#session === undefined) return;
+    if (this.phase === 'live' && position <= this.#cursor) {
+      routing.send(node, { type: 'caughtUp', to: this.name, position });
+      return;
+    }
+    this.#inlet ??= new Inlet();
+    this.#inlet.nudged(node, position);
+    this.#readAgain(position);
+  }
+
+  /** Something may lie in the store that has not been read. */
+  #readAgain(unseenTo: number): void {
+    this.#hasStored = true;
+    this.#unseenTo = unseenTo;
+    if (this.phase === 'live') this.phase = 'joining';
+    this.#page();
+  }
+
+  /** All that was stored has been in the window. */
+  #tellNudgers(): void {
+    for (const [node, position] of this.#inlet?.takeNudges() ?? []) {
+      this.#delivery.routing?.send(node, { type: 'caughtUp', to: this.name, position });
+    }
+  }
+
+  /** A node may have stored something and ended before it could tell. */
+  #look(now: number): void {
+    this.#nextLookAt = now + serverLimits.storeLookEveryMs;
+    this.#inlet?.age(now);
+    this.#readAgain(Number.POSITIVE_INFINITY);
+  }
+
+  // ---- in a cluster, from node to node
+
+  /** What this node knows of pushes that the receiver acked: for the node that has the receiver next. */
+  get finished(): readonly Finished[] {
+    return this.#inlet?.finished() ?? [];
+  }
+
+  inherit(finished: readonly Finished[]): void {
+    if (finished.length === 0) return;
+    this.#inlet ??= new Inlet();
+    this.#inlet.inherit(finished, this.#delivery.time.now());
+  }
+
+  /** Forgets what has become pointless to remember of a receiver that is not here. */
+  age(now: number): void {
+    this.#inlet?.age(now);
+    this.#delivery.release(this);
+  }
+}
+
+/** In memory only, and accepted here: the node that accepted a message stores it. */
+function isOursToStore(message: Message): boolean {
+  return message.stage === stage.accepted && (message.hop === undefined || message.sender !== undefined);
 }

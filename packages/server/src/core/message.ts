@@ -15,6 +15,13 @@ export const stage = {
 
 export type Stage = (typeof stage)[keyof typeof stage];
 
+/** The way of a message between nodes: its place in a stream from, or to, another node. */
+export interface Hop {
+  readonly node: string;
+  readonly stream: number;
+  readonly seq: number;
+}
+
 /**
  * One message in memory: from acceptance until it is both settled (its sender acked) and out of its receiver's
  * window. Paged from the store it has no sender to ack.
@@ -47,6 +54,9 @@ export class Message {
   position = 0;
   /** When it joins a commit unless acked before (`Time.now`). */
   persistAt = 0;
+
+  /** In a cluster: the node that it was accepted by, or was forwarded to. */
+  hop: Hop | undefined;
 
   /** The receiver has acked it. */
   acked = false;

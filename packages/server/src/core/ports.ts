@@ -1,3 +1,5 @@
+import type { Packet } from './packets.ts';
+
 /**
  * What the core needs of the world. It reaches time, sockets, cryptography and storage only through these, so that a
  * test or a simulator can stand in for all of them.
@@ -75,6 +77,53 @@ export class Busy extends Error {}
 /** The store cannot be reached for now (a database on the network). Any other failure of a write ends the server. */
 export class StoreAway extends Error {}
 
+/** What a claim of a name came to. */
+export interface Claim {
+  /** Greater than that of every claim of this name before. */
+  readonly token: number;
+  /** The node that held the name, or held it last within the time that ids are remembered, if it is another. */
+  readonly previous: string | undefined;
+}
+
+/** What the core hears of other nodes. */
+export interface ClusterListener {
+  packet(from: string, packet: Packet): void;
+  /** Another node has claimed this name. */
+  taken(name: string, token: number): void;
+}
+
+/** The other nodes: which of them holds which name, and the way to them. A server that is alone has none. */
+export interface Cluster {
+  /** This run of this node; no other run of any node is called so. */
+  readonly self: string;
+  /**
+   * Until then (`Time.now`) what this node holds is its own for sure. Later another may have been given it, so nothing
+   * may be pushed, acked or stored any more.
+   */
+  readonly heldUntil: number;
+  /** From now on the listener is told. */
+  listen(listener: ClusterListener): void;
+  /**
+   * Makes this node the holder of a name, whoever held it: atomically, among all nodes. Whoever held it is told
+   * (`taken`) while it is sure of what it holds. Rejects with `ClusterAway`.
+   */
+  claim(name: string): Promise<Claim>;
+  /** Gives a name up, unless it has been claimed since. That this node held it last is remembered. */
+  release(name: string, token: number): void;
+  /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */
+  locate(name: string): Promise<string | undefined>;
+  /** Resolves when a run of a node has ended, or is no longer sure of anything it holds. */
+  whenVoid(node: string): Promise<void>;
+  /** May be lost. What is not comes once, and between two nodes in the order sent. */
+  send(node: string, packet: Packet): void;
+}
+
+/** Who holds which name cannot be told for now. */
+export class ClusterAway extends Error {}
+
+/** Others may have been given what this node holds: it must end, and may start again. */
+export class Fenced extends Error {}
+
 export interface UserRecord {
   readonly kind: 'user';
   /** PHC string of argon2id. */
@@ -110,7 +159,10 @@ export interface NewMessage {
 
 export interface StoredMessage extends NewMessage {
   readonly msg: Uint8Array;
-  /** Its place in the receiver's inbox: greater than that of every message appended before. */
+  /**
+   * Its place in the receiver's inbox: greater than that of every message appended before, by whichever node. Whoever
+   * has read a position has seen all before it.
+   */
   readonly position: number;
 }
 
@@ -160,7 +212,8 @@ export interface Store {
 
   /**
    * Stores messages, all or none, in order: after a crash a prefix of all appends is there. For each its position, or
-   * one of `APPEND`. One call at a time.
+   * one of `APPEND`. One call at a time. In a cluster it stores nothing once this run of the node is void, and rejects
+   * with `Fenced`.
    */
   append(messages: readonly NewMessage[]): Promise<readonly number[]>;
   hasBacklog(receiver: string): Promise<boolean>;
@@ -169,10 +222,12 @@ export interface Store {
   /** The messages at these positions that are still there. */
   read(receiver: string, positions: readonly number[]): Promise<readonly StoredMessage[]>;
   /**
-   * Deletes a message. Every later read sees it gone; the deletion itself is batched and not synced, so that a crash
-   * may bring it back.
+   * Deletes a message. Every later read by this node sees it gone; the deletion itself is batched and not synced, so
+   * that other nodes see it later, and a crash may bring it back.
    */
   remove(message: Pick<StoredMessage, 'to' | 'from' | 'msgId' | 'position'> & { readonly size: number }): void;
+  /** Resolves when all removals made so far are seen by every node. */
+  whenRemoved(): Promise<void>;
   /** The first message of each inbox whose receiver comes behind `afterReceiver`, for `count` inboxes. */
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]>;
 }

@@ -21,6 +21,13 @@ export class Sender {
   #newer = new Map<string, Message | number>();
   #older = new Map<string, Message | number>();
   #newerSince = 0;
+  /** In a cluster: the receivers that the present session has written to. */
+  #writtenTo = new Set<string>();
+  /** In a cluster: the name is being given up, so whatever is on its way is to end soon. */
+  #isLeaving = false;
+  #quiet: (() => void)[] = [];
+  /** Messages of which it is not known yet whether they may be accepted. */
+  #undecided = 0;
 
   constructor(name: string) {
     this.name = name;
@@ -58,6 +65,26 @@ export class Sender {
   #notPending(message: Message): void {
     this.pendingMessages--;
     this.pendingBytes -= message.size;
+    this.#tellIfQuiet();
+  }
+
+  #tellIfQuiet(): void {
+    if (this.#quiet.length === 0 || !this.#isQuiet) return;
+    for (const resolve of this.#quiet.splice(0)) resolve();
+  }
+
+  get #isQuiet(): boolean {
+    return this.pendingMessages === 0 && this.#undecided === 0;
+  }
+
+  /** A message has come of which it is found out whether it may be accepted: until `done` it is on its way, too. */
+  begin(): void {
+    this.#undecided++;
+  }
+
+  done(): void {
+    this.#undecided--;
+    this.#tellIfQuiet();
   }
 
   /** Retires generations past their age; returns how many ids were forgotten. */
@@ -84,6 +111,57 @@ export class Sender {
       }
     }
     return forgotten.size - kept;
+  }
+
+  // ---- in a cluster
+
+  /** A session of this name begins here. */
+  arrive(): void {
+    this.#isLeaving = false;
+    this.#writtenTo.clear();
+  }
+
+  /** Whether the present session writes to this receiver for the first time. */
+  isFirstTo(receiver: string): boolean {
+    if (this.#writtenTo.has(receiver)) return false;
+    if (this.#writtenTo.size >= serverLimits.receiversPerSenderMax) this.#writtenTo.clear();
+    this.#writtenTo.add(receiver);
+    return true;
+  }
+
+  /** The session has ended; returns what is on its way, in the order accepted. */
+  leave(): Message[] {
+    this.#isLeaving = true;
+    const pending: Message[] = [];
+    for (const generation of [this.#older, this.#newer]) {
+      for (const content of generation.values()) if (typeof content !== 'number') pending.push(content);
+    }
+    return pending;
+  }
+
+  get isLeaving(): boolean {
+    return this.#isLeaving;
+  }
+
+  /** Resolves when nothing is on its way. */
+  whenQuiet(): Promise<void> {
+    return this.#isQuiet ? Promise.resolve() : new Promise((resolve) => this.#quiet.push(resolve));
+  }
+
+  settledIds(): [msgId: string, hash: number][] {
+    const ids: [string, number][] = [];
+    for (const generation of [this.#older, this.#newer]) {
+      for (const [msgId, content] of generation) if (typeof content === 'number') ids.push([msgId, content]);
+    }
+    return ids;
+  }
+
+  /** Remembers ids that another node knew; returns by how much the number of ids changed. */
+  inherit(settled: readonly (readonly [msgId: string, hash: number])[], now: number): number {
+    const before = this.ids;
+    if (this.#newer.size === 0) this.#newerSince = now;
+    for (const [msgId, hash] of settled) if (this.find(msgId) === undefined) this.#newer.set(msgId, hash);
+    return this.ids - before;
   }
 
   get ids(): number {

@@ -3,6 +3,7 @@ import type { Accounts } from './accounts.ts';
 import type { Counters } from './counters.ts';
 import type { Delivery, DeliveryOptions } from './delivery.ts';
 import type { Directory } from './directory.ts';
+import type { Handover } from './handover.ts';
 import type { Keyring } from './keyring.ts';
 import type { Log, Time } from './ports.ts';
 import type { Session } from './session.ts';
@@ -25,12 +26,18 @@ export interface Services {
   readonly directory: Directory;
   readonly accounts: Accounts;
   readonly delivery: Delivery;
+  /** Names that come from other nodes and go there, if there are any. */
+  readonly handover: Handover | undefined;
   /** @param key 16, 24 or 32 bytes */
   createCipher(key: Uint8Array): Cipher;
   /** Has `session.flush` called at the end of this turn. */
   flushLater(session: Session): void;
   /** Adds to the room taken for frames that have not arrived whole; returns how much it is in all. */
   addUnfinishedBytes(bytes: number): number;
+  /** Whether this node may have lost what it holds to others: then nothing may be taken, pushed or acked any more. */
+  isFenced(now: number): boolean;
   /** The session has ended. */
   left(session: Session): void;
+  /** The session of this name has ended, or was never served. */
+  leftName(name: string): void;
 }

@@ -82,6 +82,8 @@ export class Session {
   login: Login | undefined;
   /** The devices of this user, or the users of this device. */
   peers: Set<string> = NO_PEERS;
+  /** When they were last read from the store. */
+  peersLoadedAt = 0;
   #undecryptable = 0;
   #isClosed = false;
   /** In the midst of handling frames. */
@@ -121,6 +123,7 @@ export class Session {
   receive(chunk: Uint8Array): void {
     if (this.#isClosed) return;
     this.#receivedAt = this.services.time.now();
+    if (this.services.isFenced(this.#receivedAt)) return;
     this.services.counters.bytesReceived += chunk.length;
     this.#inbound.push(chunk);
     if (this.#holds === 0) this.#work();
@@ -277,6 +280,12 @@ export class Session {
     this.peers = new Set();
   }
 
+  /** Whom it may write to by a binding, as the store says. */
+  peersLoaded(peers: Set<string>): void {
+    this.peers = peers;
+    this.peersLoadedAt = this.services.time.now();
+  }
+
   /** What the session needs could not be loaded: it is nobody's again, and may try once more. */
   loginUndone(): void {
     this.#leaveName();
@@ -316,6 +325,7 @@ export class Session {
     this.services.directory.release(login.name, this);
     login.mailbox.detach(this);
     this.#hasPushes = false;
+    this.services.leftName(login.name);
   }
 
   // ---- deadlines, about once a second
@@ -455,6 +465,7 @@ export class Session {
     const login = this.login;
     if (login === undefined || this.#isClosed) return;
     const now = this.services.time.now();
+    if (this.services.isFenced(now)) return;
     let from = '';
     let head = '';
     pushes.begin();

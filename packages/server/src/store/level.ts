@@ -204,6 +204,11 @@ export class LevelStore implements Store {
     this.#inboxes.remove(removal);
   }
 
+  /** There is no other node. */
+  whenRemoved(): Promise<void> {
+    return Promise.resolve();
+  }
+
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]> {
     return this.#inboxes.oldest(afterReceiver, count);
   }

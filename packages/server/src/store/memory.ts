@@ -256,6 +256,11 @@ export class MemoryStore implements Store {
     this.#removed.delete(position);
   }
 
+  /** There is no other node. */
+  whenRemoved(): Promise<void> {
+    return Promise.resolve();
+  }
+
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]> {
     return this.#read(() =>
       [...this.#disk.inboxes.keys()]

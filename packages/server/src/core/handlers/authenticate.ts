@@ -10,8 +10,7 @@ import {
 } from '@hawser/protocol';
 import type { Watch } from '../accounts.ts';
 import type { Session } from '../session.ts';
-import { refuseLogin } from './login.ts';
-import { serve } from './serve.ts';
+import { admit, refuseLogin } from './login.ts';
 
 /** cmd 101: a device says who it is. */
 export function authenticate(session: Session, request: Envelope): Promise<void> | undefined {
@@ -22,9 +21,9 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
   }
-  return session.services.accounts.watch(body.id, (watch) => admit(body, watch));
+  return session.services.accounts.watch(body.id, (watch) => note(body, watch));
 
-  async function admit(device: AuthenticateBody, watch: Watch): Promise<void> {
+  async function note(device: AuthenticateBody, watch: Watch): Promise<void> {
     const seen = await session.services.accounts.deviceSeen(device.id, {
       version: bounded(device.version, serverLimits.versionBytesMax),
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
@@ -35,7 +34,8 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
       return;
     }
     const isNew = seen === 'new' && !watch.hasChanged;
-    if (session.login === undefined && !(await serve(session, 'device', device.id, device.nack, isNew))) return;
+    const newcomer = { role: 'device', name: device.id, nack: device.nack, isNew } as const;
+    if (session.login === undefined && !(await admit(session, request, newcomer))) return;
     session.services.counters.deviceLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();

@@ -1,6 +1,6 @@
 import { type Envelope, Fault, OK_BODY, type RefusalName, readLogin } from '@hawser/protocol';
 import type { Session } from '../session.ts';
-import { serve } from './serve.ts';
+import { type Newcomer, serve } from './serve.ts';
 
 /** cmd 100: an app logs in. */
 export function login(session: Session, request: Envelope): Promise<void> | undefined {
@@ -21,11 +21,19 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
       return;
     }
     // Logged in already, and verified again: nothing else happens.
-    if (session.login === undefined && !(await serve(session, 'app', name, nack, false))) return;
+    if (session.login === undefined && !(await admit(session, request, { role: 'app', name, nack, isNew: false })))
+      return;
     session.services.counters.appLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();
   }
+}
+
+/** Serves whoever has proved who it is; false when that came to nothing, and has been answered if it can be. */
+export async function admit(session: Session, request: Envelope, newcomer: Newcomer): Promise<boolean> {
+  const outcome = await serve(session, newcomer);
+  if (outcome === 'busy' && !session.isClosed) refuseLogin(session, request, 'busy');
+  return outcome === 'served';
 }
 
 export function refuseLogin(session: Session, request: Envelope, why: Fault | RefusalName): undefined {

@@ -1,5 +1,14 @@
-import { type Envelope, Fault, isMsgId, isName, type MessageBody, readMessage, refusals } from '@hawser/protocol';
-import type { Session } from '../session.ts';
+import {
+  type Envelope,
+  Fault,
+  isMsgId,
+  isName,
+  type MessageBody,
+  readMessage,
+  refusals,
+  serverLimits,
+} from '@hawser/protocol';
+import type { Login, Session } from '../session.ts';
 
 /** cmd 200: a message to a user or a device. */
 export function message(session: Session, request: Envelope): Promise<void> | undefined {
@@ -19,9 +28,15 @@ export function message(session: Session, request: Envelope): Promise<void> | un
   }
   // The body is a view of what was received, which does not outlive this turn.
   const kept = { ...body, msg: body.msg.slice() };
+  const sender = session.login?.sender;
+  sender?.begin();
   return allowed.then(
-    (isAllowed) => accept(session, request, kept, isAllowed),
+    (isAllowed) => {
+      accept(session, request, kept, isAllowed);
+      sender?.done();
+    },
     (error: unknown) => {
+      sender?.done();
       // Whether it is allowed is not known: any answer but a retry notice would be taken for an ack.
       session.services.delivery.storeFailed(error);
       session.services.counters.refused.storeAway++;
@@ -35,15 +50,27 @@ export function message(session: Session, request: Envelope): Promise<void> | un
  * to oneself. A promise when the name is not in memory.
  */
 function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
-  if (session.peers.has(to)) return true;
   const login = session.login;
-  if (login === undefined || login.role === 'device' || to === '') return false;
-  if (to === login.name) return true;
+  const { handover, accounts, time } = session.services;
+  if (login === undefined) return false;
+  // What other nodes change of bindings is known here after a while, not at once.
+  const isSure = handover === undefined || time.now() - session.peersLoadedAt < serverLimits.peersTrustedMs;
+  if (isSure && session.peers.has(to)) return true;
+  const isApp = login.role === 'app';
+  if (isApp && to === login.name) return true;
   if (!isName(to)) return false;
-  const { accounts } = session.services;
-  const kind = accounts.knownKind(to);
-  if (kind !== undefined) return kind === 'user';
+  const kind = isApp ? accounts.knownKind(to) : undefined;
+  if (kind === 'user') return true;
+  if (handover !== undefined) return mayWriteNow(session, login, to);
+  if (!isApp || kind !== undefined) return false;
   return accounts.kind(to).then((found) => found === 'user');
+}
+
+/** The same by what the store says now. */
+async function mayWriteNow(session: Session, { role, name }: Login, to: string): Promise<boolean> {
+  const { accounts } = session.services;
+  await accounts.loadPeers(name, role === 'app' ? 'user' : 'device', (peers) => session.peersLoaded(peers));
+  return session.peers.has(to) || (role === 'app' && (await accounts.kind(to)) === 'user');
 }
 
 function accept(session: Session, request: Envelope, body: MessageBody, isAllowed: boolean): void {

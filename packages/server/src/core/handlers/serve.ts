@@ -1,20 +1,37 @@
 import type { Role } from '@hawser/protocol';
+import { ClusterAway } from '../ports.ts';
 import type { Session } from '../session.ts';
 
+/** Who logs in. */
+export interface Newcomer {
+  readonly role: Role;
+  readonly name: string;
+  readonly nack: boolean;
+  /** The name is known only since now, and nobody has added it: there is nothing to load. */
+  readonly isNew: boolean;
+}
+
 /**
- * Makes a verified session the one of its name and prepares it for messages: takes over from an older one, then loads
- * whom it may write to and whether anything is stored for it. False when the session ended meanwhile.
- *
- * @param isNew the name is known only since now, and nobody has added it: there is nothing to load
+ * Makes a verified session the one of its name and prepares it for messages: takes over from an older one, wherever
+ * that is, then loads whom it may write to and whether anything is stored for it. `ended` when the session has ended
+ * meanwhile; `busy` when nobody can tell for now who has the name.
  */
-export async function serve(
-  session: Session,
-  role: Role,
-  name: string,
-  nack: boolean,
-  isNew: boolean,
-): Promise<boolean> {
-  const { directory, delivery, accounts, counters } = session.services;
+export async function serve(session: Session, newcomer: Newcomer): Promise<'served' | 'ended' | 'busy'> {
+  const { handover } = session.services;
+  if (handover === undefined) take(session, newcomer);
+  try {
+    const isHere =
+      handover === undefined || (await handover.claim(newcomer.name, session, () => take(session, newcomer)));
+    return isHere && (await load(session, newcomer)) ? 'served' : 'ended';
+  } catch (error) {
+    session.loginUndone();
+    if (error instanceof ClusterAway) return 'busy';
+    throw error;
+  }
+}
+
+function take(session: Session, { role, name, nack }: Newcomer): void {
+  const { directory, delivery, counters } = session.services;
   const older = directory.claim(name, session);
   if (older !== undefined) {
     counters.takeovers++;
@@ -23,20 +40,18 @@ export async function serve(
   const mailbox = delivery.mailbox(name);
   session.loggedIn({ role, name, mailbox, sender: delivery.sender(name, session), nack });
   mailbox.attach(session);
-  if (isNew) return true;
+}
+
+/** False when the session ended meanwhile. */
+async function load(session: Session, { role, name, isNew }: Newcomer): Promise<boolean> {
+  if (isNew && session.services.handover === undefined) return true;
+  const { delivery, accounts } = session.services;
   const kind = role === 'app' ? 'user' : 'device';
-  try {
-    const [hasBacklog] = await Promise.all([
-      delivery.store.hasBacklog(name),
-      accounts.loadPeers(name, kind, (peers) => {
-        session.peers = peers;
-      }),
-    ]);
-    if (session.isClosed) return false;
-    if (hasBacklog) mailbox.hasBacklog();
-    return true;
-  } catch (error) {
-    session.loginUndone();
-    throw error;
-  }
+  const [hasBacklog] = await Promise.all([
+    delivery.store.hasBacklog(name),
+    accounts.loadPeers(name, kind, (peers) => session.peersLoaded(peers)),
+  ]);
+  if (session.isClosed) return false;
+  if (hasBacklog) session.login?.mailbox.hasBacklog();
+  return true;
 }

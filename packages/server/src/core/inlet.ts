@@ -1,0 +1,151 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Hop, Message } from './message.ts';
+import type { Finished, Forward } from './packets.ts';
+
+/** A stream from another node. */
+interface Stream {
+  readonly number: number;
+  next: number;
+  /** Nothing more is taken of it. */
+  isRefused: boolean;
+  finishedTo: number;
+  /** Of this stream: acked by the receiver, and perhaps not yet known to be by the node that sent them. */
+  readonly acked: Map<number, string>;
+}
+
+interface FinishedPush extends Finished {
+  readonly hop: Hop | undefined;
+  readonly at: number;
+}
+
+/**
+ * What comes to a receiver from other nodes, as its owner sees it: streams of messages, of which none may be missing,
+ * and news of what was stored.
+ *
+ * A message that the receiver has acked may be stored all the same, by a node that had not heard of the ack. It is
+ * remembered until that can no longer be, so that it is not pushed again when it is read.
+ */
+export class Inlet {
+  readonly #streams = new Map<string, Stream>();
+  readonly #finished = new Map<string, FinishedPush>();
+  readonly #nudges = new Map<string, number>();
+
+  /** Whether a forwarded message is the next of its stream; if not, whether the sending node is to be told so. */
+  admit({ stream, seq, finishedTo }: Forward, node: string): 'next' | 'refuse' | 'ignore' {
+    let known = this.#streams.get(node);
+    if (known === undefined || stream > known.number) {
+      if (known !== undefined) this.#forgetOlder(node, stream);
+      known = { number: stream, next: 0, isRefused: false, finishedTo: 0, acked: new Map() };
+      this.#streams.set(node, known);
+    }
+    if (stream < known.number || known.isRefused) return 'ignore';
+    if (seq !== known.next) {
+      known.isRefused = true;
+      return 'refuse';
+    }
+    known.next++;
+    for (; known.finishedTo < finishedTo; known.finishedTo++) {
+      const key = known.acked.get(known.finishedTo);
+      known.acked.delete(known.finishedTo);
+      if (key !== undefined) this.#finished.delete(key);
+    }
+    return 'next';
+  }
+
+  /** Takes nothing more of the stream; false when it had been refused before. */
+  refuse(node: string, stream: number): boolean {
+    const known = this.#streams.get(node);
+    if (known?.number !== stream) return true;
+    const isNew = !known.isRefused;
+    known.isRefused = true;
+    return isNew;
+  }
+
+  /** A new stream begins when all of the older ones is stored and has been read, or was never stored. */
+  #forgetOlder(node: string, stream: number): void {
+    for (const [key, { hop }] of this.#finished) {
+      if (hop?.node === node && hop.stream < stream) this.#finished.delete(key);
+    }
+  }
+
+  // ---- acked, and perhaps stored
+
+  /** The receiver has acked a forwarded message, whose place in the store is not known. */
+  finish(message: Message, now: number): void {
+    const { from, msgId, hash, hop } = message;
+    const key = keyOf(from, msgId);
+    this.#remember(key, { from, msgId, hash, hop, at: now });
+    const stream = hop && this.#streams.get(hop.node);
+    if (hop !== undefined && stream?.number === hop.stream && hop.seq >= stream.finishedTo) {
+      stream.acked.set(hop.seq, key);
+    }
+  }
+
+  #remember(key: string, push: FinishedPush): void {
+    this.#finished.delete(key);
+    this.#finished.set(key, push);
+    if (this.#finished.size <= serverLimits.finishedPushesMax) return;
+    for (const oldest of this.#finished.keys()) {
+      this.#finished.delete(oldest);
+      return;
+    }
+  }
+
+  /** Whether the receiver has acked this message already. */
+  hasFinished({ from, msgId, hash }: Finished): boolean {
+    return this.#finished.get(keyOf(from, msgId))?.hash === hash;
+  }
+
+  /** What the node knew that had the receiver before. */
+  inherit(finished: readonly Finished[], now: number): void {
+    for (const { from, msgId, hash } of finished) {
+      this.#remember(keyOf(from, msgId), { from, msgId, hash, hop: undefined, at: now });
+    }
+  }
+
+  finished(): Finished[] {
+    return Array.from(this.#finished.values(), ({ from, msgId, hash }) => ({ from, msgId, hash }));
+  }
+
+  /** By then no node can be about to store what it accepted so long ago. */
+  age(now: number): void {
+    for (const [key, { at }] of this.#finished) {
+      if (now - at < serverLimits.finishedPushesKeptMs) return;
+      this.#finished.delete(key);
+    }
+  }
+
+  get isEmpty(): boolean {
+    return this.#finished.size === 0;
+  }
+
+  // ---- news of the store
+
+  nudged(node: string, position: number): void {
+    this.#nudges.set(node, Math.max(position, this.#nudges.get(node) ?? 0));
+  }
+
+  /** Who is to be told that all has been read. */
+  takeNudges(): readonly (readonly [node: string, position: number])[] {
+    if (this.#nudges.size === 0) return NONE;
+    const nudges = [...this.#nudges];
+    this.#nudges.clear();
+    return nudges;
+  }
+
+  // ---- the session
+
+  /** The session ended: returns the streams that are to be refused. */
+  end(): readonly (readonly [node: string, stream: number])[] {
+    const streams = [...this.#streams].filter(([, { isRefused }]) => !isRefused);
+    this.#streams.clear();
+    this.#nudges.clear();
+    return streams.map(([node, { number }]) => [node, number] as const);
+  }
+}
+
+const NONE: readonly (readonly [string, number])[] = [];
+
+function keyOf(from: string, msgId: string): string {
+  return `${from}\n${msgId}`;
+}

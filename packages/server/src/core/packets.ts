@@ -1,0 +1,79 @@
+/** What nodes say to each other. Plain data: a bus may carry it in any form. */
+
+/** A message for a receiver whose session is on the other node. */
+export interface Forward {
+  readonly type: 'forward';
+  readonly to: string;
+  /** The sending node's streams are numbered; within one, messages are, from 0. */
+  readonly stream: number;
+  readonly seq: number;
+  /** Of this stream all before this one are finished: none of them can be stored any more. */
+  readonly finishedTo: number;
+  readonly from: string;
+  readonly msgId: string;
+  readonly msg: Uint8Array;
+  readonly wall: number;
+  readonly ran: number;
+  readonly ttl: number;
+}
+
+/** The receiver has acked these messages of a stream. */
+export interface Acked {
+  readonly type: 'acked';
+  readonly to: string;
+  readonly stream: number;
+  readonly seqs: readonly number[];
+}
+
+/** Nothing more is taken from this stream; what was not acked is the sending node's to store. */
+export interface Refused {
+  readonly type: 'refused';
+  readonly to: string;
+  readonly stream: number;
+}
+
+/** Something was stored for a receiver, up to this position. */
+export interface Nudge {
+  readonly type: 'nudge';
+  readonly to: string;
+  readonly position: number;
+}
+
+/** All that was stored up to this position has been pushed, or is gone. */
+export interface CaughtUp {
+  readonly type: 'caughtUp';
+  readonly to: string;
+  readonly position: number;
+}
+
+/** The name is claimed by the node that asks: end its session, make durable what is on its way, and say when. */
+export interface TakeOver {
+  readonly type: 'takeOver';
+  readonly name: string;
+  readonly token: number;
+}
+
+/** The answer: what the node knew of the name. */
+export interface Handed extends Memory {
+  readonly type: 'handed';
+  readonly name: string;
+  readonly token: number;
+}
+
+/** What a node knows of a name beside what is stored. */
+export interface Memory {
+  /** Ids of messages that this sender has had acked, with the hash of their content. */
+  readonly settled: readonly (readonly [msgId: string, hash: number])[];
+  /** Those whose ack may not have reached the sender. */
+  readonly unsure: readonly string[];
+  /** Pushes that this receiver has acked and that may be stored all the same. */
+  readonly finished: readonly Finished[];
+}
+
+export interface Finished {
+  readonly from: string;
+  readonly msgId: string;
+  readonly hash: number;
+}
+
+export type Packet = Forward | Acked | Refused | Nudge | CaughtUp | TakeOver | Handed;

@@ -1,0 +1,114 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Message } from './message.ts';
+import type { Forward } from './packets.ts';
+
+/**
+ * The way to a receiver whose session is on another node, as the node sees it that accepts messages for it.
+ *
+ *     through store ──the owner has pushed all that was stored──▶ direct
+ *          ▲                                                        │
+ *          └──no room, refused, not acked in time, ─────────────────┘
+ *             or the first message of a sender's session
+ *
+ * - through store: what comes is stored, and the owner of the receiver is nudged to read it.
+ * - direct: what comes is forwarded in a stream, of which the owner takes each message after all those before it. When
+ *   the stream ends all of it that is not acked is stored, in order, and so is all that comes after.
+ */
+export class Route {
+  /** The node that holds the receiver; `undefined` until it has been found. */
+  owner: string | undefined;
+  /** It is being found. */
+  isSeeking = false;
+  /** The last position that this node has stored for the receiver. */
+  storedTo = 0;
+  /** When the owner was last nudged, and how often since it last caught up. */
+  nudgedAt = 0;
+  nudges = 0;
+  /** When a message last went this way. */
+  usedAt = 0;
+  /** 0: through store. */
+  #stream = 0;
+  #next = 0;
+  #bytes = 0;
+  /** Of the present stream, not acked. */
+  #forwarded = new Map<number, Message>();
+  /** The same of streams that ended: they are being stored, and may be acked yet. */
+  readonly #ended = new Map<number, Map<number, Message>>();
+
+  get isDirect(): boolean {
+    return this.#stream > 0;
+  }
+
+  get stream(): number {
+    return this.#stream;
+  }
+
+  /** Nothing of it is on its way. */
+  get isIdle(): boolean {
+    return this.#forwarded.size === 0 && this.#ended.size === 0;
+  }
+
+  begin(stream: number): void {
+    this.#stream = stream;
+    this.#next = 0;
+    this.#bytes = 0;
+    this.nudges = 0;
+  }
+
+  hasRoom(bytes: number): boolean {
+    if (this.#forwarded.size === 0) return true;
+    return this.#forwarded.size < serverLimits.routeMessagesMax && this.#bytes + bytes <= serverLimits.routeBytesMax;
+  }
+
+  /** Takes the message into the stream; returns what is to be sent to the owner. */
+  forward(message: Message, msg: Uint8Array, now: number): Forward {
+    const stream = this.#stream;
+    const seq = this.#next++;
+    message.hop = { node: this.owner ?? '', stream, seq };
+    this.#forwarded.set(seq, message);
+    this.#bytes += message.size;
+    this.usedAt = now;
+    const [finishedTo = seq] = this.#forwarded.keys();
+    const { to, from, msgId, wall, ran, ttl } = message;
+    return { type: 'forward', to, stream, seq, finishedTo, from, msgId, msg, wall, ran, ttl };
+  }
+
+  /** Ends the stream, if there is one; returns what is not acked, in order: it is to be stored. */
+  end(): readonly Message[] {
+    if (this.#stream === 0) return [];
+    const unacked = this.#forwarded;
+    if (unacked.size > 0) this.#ended.set(this.#stream, unacked);
+    this.#forwarded = new Map();
+    this.#stream = 0;
+    return [...unacked.values()];
+  }
+
+  /** The owner says that these were acked; returns those that still mattered. */
+  acked(stream: number, seqs: readonly number[]): readonly Message[] {
+    const unacked = stream === this.#stream ? this.#forwarded : this.#ended.get(stream);
+    if (unacked === undefined) return [];
+    const messages: Message[] = [];
+    for (const seq of seqs) {
+      const message = unacked.get(seq);
+      if (message === undefined) continue;
+      messages.push(message);
+      this.#forget(message, unacked);
+    }
+    return messages;
+  }
+
+  /** The message was stored, or will not be. */
+  left(message: Message): void {
+    const { hop } = message;
+    const unacked = hop && this.#ended.get(hop.stream);
+    if (unacked?.get(hop?.seq ?? -1) === message) this.#forget(message, unacked);
+  }
+
+  #forget(message: Message, unacked: Map<number, Message>): void {
+    const { hop } = message;
+    if (hop === undefined) return;
+    unacked.delete(hop.seq);
+    if (hop.stream === this.#stream) this.#bytes -= message.size;
+    else if (unacked.size === 0) this.#ended.delete(hop.stream);
+  }
+}

@@ -1,0 +1,122 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Mailbox } from './mailbox.ts';
+import type { Hop } from './message.ts';
+import type { Packet } from './packets.ts';
+import type { Cluster, Time } from './ports.ts';
+
+/** What mailboxes of one node say to the other nodes, a turn's worth at a time where that can wait. */
+export class Routing {
+  readonly cluster: Cluster;
+  readonly #time: Time;
+  readonly #mailbox: (name: string) => Mailbox | undefined;
+  #streams = 0;
+  /** Mailboxes of receivers that have a route. */
+  readonly #routed = new Set<Mailbox>();
+  /** Something was stored for them in this turn. */
+  readonly #toNudge = new Set<Mailbox>();
+  /** Acks of this turn, by stream. */
+  #acks = new Map<string, { readonly hop: Hop; readonly to: string; readonly seqs: number[] }>();
+
+  constructor(cluster: Cluster, time: Time, mailbox: (name: string) => Mailbox | undefined) {
+    this.cluster = cluster;
+    this.#time = time;
+    this.#mailbox = mailbox;
+  }
+
+  /** Numbers of streams grow, over all receivers. */
+  nextStream(): number {
+    return ++this.#streams;
+  }
+
+  send(node: string, packet: Packet): void {
+    this.cluster.send(node, packet);
+  }
+
+  // ---- to the owners of receivers
+
+  hasRoute(mailbox: Mailbox): void {
+    this.#routed.add(mailbox);
+  }
+
+  hasNoRoute(mailbox: Mailbox): void {
+    this.#routed.delete(mailbox);
+  }
+
+  /** Something was stored for this receiver: whoever owns it is nudged at the end of the turn. */
+  nudgeLater(mailbox: Mailbox): void {
+    this.#toNudge.add(mailbox);
+    if (this.#toNudge.size > 1) return;
+    this.#time.endOfTurn(() => {
+      const mailboxes = [...this.#toNudge];
+      this.#toNudge.clear();
+      for (const each of mailboxes) each.nudge();
+    });
+  }
+
+  isToBeNudged(mailbox: Mailbox): boolean {
+    return this.#toNudge.has(mailbox);
+  }
+
+  /** Nudges again those that have not answered, and lets go of routes that are not used. About once a second. */
+  check(now: number): void {
+    for (const mailbox of this.#routed) mailbox.checkRoute(now);
+  }
+
+  // ---- to the nodes that messages came from
+
+  /** A message that came by this hop was acked by its receiver. */
+  acked(hop: Hop, to: string): void {
+    const key = `${hop.node}\n${hop.stream}\n${to}`;
+    const acks = this.#acks.get(key);
+    if (acks !== undefined) {
+      acks.seqs.push(hop.seq);
+      return;
+    }
+    this.#acks.set(key, { hop, to, seqs: [hop.seq] });
+    if (this.#acks.size > 1) return;
+    this.#time.endOfTurn(() => {
+      const all = this.#acks;
+      this.#acks = new Map();
+      for (const { hop: first, to: name, seqs } of all.values()) {
+        this.send(first.node, { type: 'acked', to: name, stream: first.stream, seqs });
+      }
+    });
+  }
+
+  refuse(node: string, to: string, stream: number): void {
+    this.send(node, { type: 'refused', to, stream });
+  }
+
+  // ---- from other nodes
+
+  /** False when the packet is not about a receiver. */
+  packet(from: string, packet: Packet): boolean {
+    switch (packet.type) {
+      case 'forward': {
+        const mailbox = this.#mailbox(packet.to);
+        if (mailbox === undefined) this.refuse(from, packet.to, packet.stream);
+        else mailbox.forwarded(from, packet);
+        return true;
+      }
+      case 'nudge':
+        this.#mailbox(packet.to)?.nudged(from, packet.position);
+        return true;
+      case 'acked':
+        this.#mailbox(packet.to)?.ackedElsewhere(from, packet.stream, packet.seqs);
+        return true;
+      case 'refused':
+        this.#mailbox(packet.to)?.refusedElsewhere(from, packet.stream);
+        return true;
+      case 'caughtUp':
+        this.#mailbox(packet.to)?.caughtUp(from, packet.position);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** How long until a nudge that was not answered is repeated, ms. */
+  nudgeDelayMs(nudges: number): number {
+    return Math.min(serverLimits.nudgeAgainAfterMs * 2 ** Math.max(0, nudges - 1), serverLimits.nudgeAgainAfterMsMax);
+  }
+}
