@@ -13,7 +13,11 @@ export class Connection {
   isLoggedIn = false;
   /** It was told of a newer session, or one was answered. */
   isSuperseded = false;
+  /** When a newer session of its name was answered. */
+  supersededAt = Number.POSITIVE_INFINITY;
   isClosed = false;
+  /** What comes on it was written after this. To who sees it being written, this is always now. */
+  notBefore = Number.POSITIVE_INFINITY;
   /** Pushed here and not acked here, by msgId. */
   readonly outstanding = new Map<string, SentMessage>();
   /** Acked here, and the server has not counted it yet. */

@@ -43,6 +43,9 @@ export class SentMessage {
   deliveriesLeft = 0;
   /** How many crashes there had been when the server last took such an ack; -1 when it never did. */
   ackTakenCrashes = -1;
+  /** Where, and when it was so at the latest. */
+  ackTakenOn: Connection | undefined;
+  ackTakenAt = 0;
   /** The sender was acked; and since it was last accepted. */
   isAcked = false;
   isSettled = false;
