@@ -135,6 +135,12 @@ export const serverLimits = {
   inboxMessagesMax: 100_000,
   inboxBytesMax: 64 * MIB,
   inboxAgeMsMax: 30 * DAY_MS,
+  /**
+   * What is known of inboxes that were touched, in memory: about 800 bytes an inbox and 8 to 20 a message in it. Beyond it
+   * those longest in memory are forgotten, and read again from disk when they are touched; a sixteenth of it is left
+   * while memory is short.
+   */
+  inboxesKnownBytesMax: 64 * MIB,
   /** The share of an inbox that one sender may fill: one in this many. */
   inboxSenderShare: 2,
   /** How often messages past their age are looked for. */

@@ -96,6 +96,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
 
     const unwatchMemory = watchMemory((isShort) => {
       core.delivery.isMemoryShort = isShort;
+      store.isMemoryShort = isShort;
       if (isShort) log.warn({}, 'memory runs short: nothing is read from those who send messages');
       else log.info({}, 'memory suffices again');
     });

@@ -35,7 +35,8 @@ class Both {
       this.model.set(this.#position, { from, msgId, bytes, position: this.#position });
       positions.push(this.#position);
     }
-    this.inbox.addSegment(positions[0]!, positions.length);
+    this.inbox.beginSegment(positions[0]!);
+    this.inbox.show(positions.length);
     this.segments.set(positions[0]!, positions);
   }
 
@@ -119,7 +120,8 @@ test('many messages under one id are all found, and each is removed alone', () =
   const positions = Array.from({ length: 5_000 }, (_, i) => i + 1);
   for (const position of positions) {
     inbox.add('a', 'same', 1, position);
-    inbox.addSegment(position, 1);
+    inbox.beginSegment(position);
+    inbox.show(1);
   }
   assert.deepEqual(inbox.candidates({ from: 'a', msgId: 'same' }).sort(byNumber), positions);
   for (const position of positions) if (position % 2 === 0) inbox.remove('a', 'same', 1, position);
@@ -132,7 +134,8 @@ test('an inbox through which messages stream for ever stays as it is', () => {
   const inbox = new Inbox(7);
   for (let position = 1; position <= 50_000; position++) {
     inbox.add('a', `m${position}`, 10, position);
-    inbox.addSegment(position, 1);
+    inbox.beginSegment(position);
+    inbox.show(1);
     const old = position - 5;
     if (old > 0) assert.equal(inbox.remove('a', `m${old}`, 10, old), old);
   }
@@ -145,7 +148,8 @@ test('positions beyond 32 bits are kept', () => {
   const inbox = new Inbox(7);
   const position = 2 ** 40 + 1;
   inbox.add('a', 'm', 1, position);
-  inbox.addSegment(position, 1);
+  inbox.beginSegment(position);
+  inbox.show(1);
   assert.deepEqual(inbox.candidates({ from: 'a', msgId: 'm' }), [position]);
   assert.deepEqual(inbox.segmentsFrom(2 ** 33, 1), [position]);
   assert.equal(inbox.remove('a', 'm', 1, position), position);
@@ -153,10 +157,14 @@ test('positions beyond 32 bits are kept', () => {
 
 test('a segment is added with what is gone of it already, and dropped when it cannot be read', () => {
   const inbox = new Inbox(7);
+  inbox.addGone(10);
+  inbox.addGone(11);
   inbox.add('a', 'm', 1, 12);
-  inbox.addSegment(10, 3, new Set([10, 11]));
+  inbox.beginSegment(10);
+  inbox.show(3);
   inbox.add('a', 'n', 1, 20);
-  inbox.addSegment(20, 1);
+  inbox.beginSegment(20);
+  inbox.show(1);
   assert.deepEqual([...inbox.gone(10)!], [10, 11]);
   assert.equal(inbox.remove('a', 'm', 1, 12), 10);
   assert.equal(inbox.hasSegment(10), false);

@@ -29,19 +29,22 @@ export class Inbox {
   bytes = 0;
   /** Work that needs it in memory. */
   pins = 0;
+  /** What of its `memoryBytes` is accounted for. */
+  countedBytes = 0;
   readonly #shares = new Map<string, Share>();
-  readonly #ids = new Fingerprints();
+  readonly #entries = new Entries();
   readonly #seed: number;
-  readonly #segments = new Segments();
-  /** Positions removed from segments that still have others, by the first position of the segment. */
-  readonly #gone = new Map<number, Set<number>>();
-
   /** Segments of which the disk knows that something is gone, by their first position. */
-  readonly noted = new Set<number>();
+  #noted: Set<number> | undefined;
 
   /** @param seed 32 random bits, so that nobody can choose ids that collide */
   constructor(seed: number) {
     this.#seed = seed;
+  }
+
+  /** About what it takes in memory. */
+  get memoryBytes(): number {
+    return INBOX_MEMORY_BYTES + SHARE_MEMORY_BYTES * this.#shares.size + this.#entries.memoryBytes;
   }
 
   // ---- messages
@@ -58,6 +61,7 @@ export class Inbox {
     );
   }
 
+  /** Adds a message behind all others. It belongs to no segment until `beginSegment` and `show`. */
   add(from: string, msgId: string, bytes: number, position: number): void {
     this.messages++;
     this.bytes += bytes;
@@ -67,18 +71,24 @@ export class Inbox {
       share.messages++;
       share.bytes += bytes;
     }
-    this.#ids.add(fingerprint(this.#seed, from, msgId), position);
+    this.#entries.add(position, fingerprint(this.#seed, from, msgId));
+  }
+
+  /** Adds the place of a message that was removed. */
+  addGone(position: number): void {
+    this.#entries.add(position, GONE);
   }
 
   /** Positions at which a message of this sender and msgId may lie: rarely one by mere chance. */
   candidates(message: Pick<NewMessage, 'from' | 'msgId'>): number[] {
-    if (!this.#shares.has(message.from)) return [];
-    return this.#ids.find(fingerprint(this.#seed, message.from, message.msgId));
+    if (!this.#shares.has(message.from)) return NONE;
+    return this.#entries.find(fingerprint(this.#seed, message.from, message.msgId));
   }
 
   /** Removes a message; returns the first position of its segment, `undefined` when the message is not there. */
   remove(from: string, msgId: string, bytes: number, position: number): number | undefined {
-    if (!this.#ids.remove(fingerprint(this.#seed, from, msgId), position)) return undefined;
+    const first = this.#entries.remove(position, fingerprint(this.#seed, from, msgId));
+    if (first === undefined) return undefined;
     this.messages--;
     this.bytes -= bytes;
     const share = this.#shares.get(from);
@@ -87,233 +97,356 @@ export class Inbox {
       share.bytes -= bytes;
       if (share.messages === 0) this.#shares.delete(from);
     }
-    const first = this.#segments.holding(position);
-    if (first === undefined) return undefined;
-    if (this.#segments.takeOne(first)) this.#gone.delete(first);
-    else this.#goneOf(first).add(position);
     return first;
-  }
-
-  #goneOf(first: number): Set<number> {
-    const gone = this.#gone.get(first) ?? new Set();
-    this.#gone.set(first, gone);
-    return gone;
   }
 
   // ---- segments
 
-  /** Adds a segment behind all others; `gone` are the positions of it that were removed. */
-  addSegment(first: number, count: number, gone?: ReadonlySet<number>): void {
-    this.#segments.add(first, count - (gone?.size ?? 0));
-    if (gone !== undefined && gone.size > 0) this.#gone.set(first, new Set(gone));
+  /** A segment begins at this message. */
+  beginSegment(first: number): void {
+    this.#entries.begin(first);
+  }
+
+  /** The next so many messages are written: their segments can be read. */
+  show(messages: number): void {
+    this.#entries.show(messages);
   }
 
   /** Forgets a segment that cannot be read. */
   dropSegment(first: number): void {
-    this.#segments.drop(first);
-    this.#gone.delete(first);
+    this.#entries.drop(first);
   }
 
   hasSegment(first: number): boolean {
-    return this.#segments.has(first);
+    return this.#entries.holding(first) === first;
   }
 
-  /** What is gone of a segment that is still there. */
+  /** Positions gone of a segment that still has others. */
   gone(first: number): ReadonlySet<number> | undefined {
-    return this.#gone.get(first);
+    return this.#entries.gone(first);
+  }
+
+  /** The disk knows from now on that something of this segment is gone. */
+  note(first: number): void {
+    this.#noted ??= new Set();
+    this.#noted.add(first);
+  }
+
+  /** Whether the disk knew it. */
+  unnote(first: number): boolean {
+    return this.#noted?.delete(first) ?? false;
   }
 
   /** First positions of segments in order, from the one that may hold `position`, holding about `messages` messages. */
   segmentsFrom(position: number, messages: number): number[] {
-    return this.#segments.from(position, messages, false);
+    return this.#entries.segments(position, messages, false);
   }
 
   /** The same, from the one behind the segment that begins at `first`. */
   segmentsBehind(first: number, messages: number): number[] {
-    return this.#segments.from(first, messages, true);
+    return this.#entries.segments(first, messages, true);
   }
 
   /** The segment that may hold a position. */
   segmentHolding(position: number): number | undefined {
-    return this.#segments.holding(position);
+    return this.#entries.holding(position);
   }
 }
 
-const FIRST_SEGMENTS = 4;
+const NONE: number[] = [];
+/** Objects, names and places in maps; measured. */
+const INBOX_MEMORY_BYTES = 700;
+const SHARE_MEMORY_BYTES = 100;
+
+/** Stands for the fingerprint of a message that was removed. */
+const GONE = 0;
+/** Marks the first message of a segment: the lowest bit, beside the fingerprint. */
+const BEGINS = 1;
+const FIRST_ENTRIES = 8;
+/** With more than this an index leads from fingerprints to messages; a look at so few costs no more. */
+const UNINDEXED_MAX = 128;
 /** Segments listed at once, at most. */
 const SEGMENTS_LISTED_MAX = 64;
+const WORD = 2 ** 32;
 
-/** Where segments begin and how many messages each still has, in order: 10 bytes a segment. */
-class Segments {
-  #firsts = new Float64Array(FIRST_SEGMENTS);
-  #live = new Uint16Array(FIRST_SEGMENTS);
-  /** Those in use lie from `#from` to `#to`; empty ones may lie among them. */
+/**
+ * The messages of an inbox in order of position, in one typed array: 8 bytes each, where a `Map` takes about 60. There
+ * are many inboxes, and one may hold a hundred thousand messages.
+ *
+ *     position less the base (4)  fingerprint (31 bits), begins a segment (1 bit)
+ *     and where 32 bits do not hold all positions: their upper half (4)
+ *
+ * A message that is removed stays as a place that is gone until its whole segment is. Entries from `#from` to `#shown`
+ * lie in segments; those behind are being written.
+ */
+class Entries {
+  #words = new Uint32Array(FIRST_ENTRIES * 2);
+  #stride: 2 | 3 = 2;
+  #base = 0;
   #from = 0;
+  #shown = 0;
   #to = 0;
-  #empty = 0;
+  /** Open addressing: entries by fingerprint, each plus one. What is gone stays until the next `#rebuild`. */
+  #index: Uint32Array | undefined;
 
-  add(first: number, live: number): void {
-    if (this.#to === this.#firsts.length) this.#rebuild();
-    this.#firsts[this.#to] = first;
-    this.#live[this.#to++] = live;
-    if (live === 0) this.#empty++;
+  get memoryBytes(): number {
+    return this.#words.byteLength + (this.#index?.byteLength ?? 0);
   }
 
-  /** The last segment that begins at or before `position`, if it has messages. */
-  holding(position: number): number | undefined {
-    const at = this.#at(position);
-    return at >= this.#from && this.#live[at]! > 0 ? this.#firsts[at] : undefined;
+  #position(at: number): number {
+    const words = this.#words;
+    if (this.#stride === 2) return this.#base + words[at * 2]!;
+    return this.#base + words[at * 3]! + words[at * 3 + 2]! * WORD;
   }
 
-  has(first: number): boolean {
-    return this.holding(first) === first;
+  #isGone(at: number): boolean {
+    return this.#words[at * this.#stride + 1]! <= BEGINS;
   }
 
-  /** One message of the segment is gone; true when it was the last. */
-  takeOne(first: number): boolean {
-    const at = this.#at(first);
-    if (--this.#live[at]! > 0) return false;
-    this.#emptied();
-    return true;
+  #begins(at: number): boolean {
+    return (this.#words[at * this.#stride + 1]! & BEGINS) !== 0;
   }
 
-  drop(first: number): void {
-    const at = this.#at(first);
-    if (this.#firsts[at] !== first || this.#live[at] === 0) return;
-    this.#live[at] = 0;
-    this.#emptied();
+  // ---- in
+
+  add(position: number, fingerprint: number): void {
+    if (this.#to === 0) this.#base = position;
+    const isTooFar = this.#stride === 2 && position - this.#base >= WORD;
+    if (isTooFar || (this.#to + 1) * this.#stride > this.#words.length) this.#rebuild(position);
+    const at = this.#to++;
+    write(this.#words, at, this.#stride, position - this.#base, fingerprint);
+    if (fingerprint === GONE) return;
+    if (this.#index !== undefined) this.#place(this.#index, fingerprint, at);
+    else if (this.#to - this.#from > UNINDEXED_MAX) this.#makeIndex();
   }
 
-  #emptied(): void {
-    this.#empty++;
-    while (this.#from < this.#to && this.#live[this.#from] === 0) {
-      this.#from++;
-      this.#empty--;
+  /** Makes room for `position`: leaves out segments that are gone whole, and grows by half of what is left. */
+  #rebuild(position: number): void {
+    let kept = 0;
+    let base = position;
+    for (let at = this.#from, end = at; at < this.#to; at = end) {
+      end = this.#spanEnd(at);
+      if (!this.#isKept(at, end)) continue;
+      if (kept === 0) base = this.#position(at);
+      kept += end - at;
     }
-  }
-
-  from(position: number, messages: number, isBehind: boolean): number[] {
-    const listed: number[] = [];
-    let found = 0;
-    const holding = this.#at(position);
-    for (let at = Math.max(this.#from, isBehind ? holding + 1 : holding); at < this.#to && found < messages; at++) {
-      if (this.#live[at] === 0) continue;
-      listed.push(this.#firsts[at]!);
-      found += this.#live[at]!;
-      if (listed.length === SEGMENTS_LISTED_MAX) break;
+    const stride = position - base < WORD ? 2 : 3;
+    const words = new Uint32Array((kept + Math.max(FIRST_ENTRIES, kept >> 1)) * stride);
+    let to = 0;
+    let shown = 0;
+    for (let at = this.#from, end = at; at < this.#to; at = end) {
+      end = this.#spanEnd(at);
+      if (!this.#isKept(at, end)) continue;
+      for (let each = at; each < end; each++) {
+        write(words, to++, stride, this.#position(each) - base, this.#words[each * this.#stride + 1]!);
+      }
+      if (at < this.#shown) shown = to;
     }
-    return listed;
+    this.#words = words;
+    this.#stride = stride;
+    this.#base = base;
+    this.#from = 0;
+    this.#shown = shown;
+    this.#to = to;
+    this.#index = undefined;
+    if (to > UNINDEXED_MAX) this.#makeIndex();
   }
 
-  /** The index of the last segment that begins at or before `position`; less than `#from` when there is none. */
-  #at(position: number): number {
+  /** Where the segment that begins at `at` ends; what is in none goes together. */
+  #spanEnd(at: number): number {
+    return at < this.#shown ? this.#endOf(at) : this.#to;
+  }
+
+  #isKept(at: number, end: number): boolean {
+    return at >= this.#shown || this.#hasMessages(at, end);
+  }
+
+  // ---- by fingerprint
+
+  find(fingerprint: number): number[] {
+    let found = NONE;
+    const words = this.#words;
+    const stride = this.#stride;
+    const index = this.#index;
+    if (index === undefined) {
+      for (let at = this.#from * stride + 1; at < this.#to * stride; at += stride) {
+        if ((words[at]! & ~BEGINS) >>> 0 === fingerprint) found = [...found, this.#position((at - 1) / stride)];
+      }
+      return found;
+    }
+    found = [];
+    const mask = index.length - 1;
+    for (let slot = slotOf(fingerprint, mask); index[slot] !== 0; slot = (slot + 1) & mask) {
+      const at = index[slot]! - 1;
+      if ((words[at * stride + 1]! & ~BEGINS) >>> 0 === fingerprint) found.push(this.#position(at));
+    }
+    return found;
+  }
+
+  /** For all that the array has room for, at a load of half to a quarter less. */
+  #makeIndex(): void {
+    let slots = 2 * UNINDEXED_MAX;
+    while (slots * 3 < (this.#words.length / this.#stride) * 4) slots *= 2;
+    const index = new Uint32Array(slots);
+    for (let at = this.#from; at < this.#to; at++) {
+      if (!this.#isGone(at)) this.#place(index, (this.#words[at * this.#stride + 1]! & ~BEGINS) >>> 0, at);
+    }
+    this.#index = index;
+  }
+
+  #place(index: Uint32Array, fingerprint: number, at: number): void {
+    const mask = index.length - 1;
+    let slot = slotOf(fingerprint, mask);
+    while (index[slot] !== 0) slot = (slot + 1) & mask;
+    index[slot] = at + 1;
+  }
+
+  // ---- by position
+
+  /** The last entry at or before `position` among those from `#from` to `to`; less than `#from` when there is none. */
+  #at(position: number, to: number): number {
     let low = this.#from;
-    let high = this.#to;
+    let high = to;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#firsts[middle]! <= position) low = middle + 1;
+      if (this.#position(middle) <= position) low = middle + 1;
       else high = middle;
     }
     return low - 1;
   }
 
-  /** Makes room: leaves out what is empty, and doubles when that is not enough. */
-  #rebuild(): void {
-    const kept = this.#to - this.#from - this.#empty;
-    const slots = Math.max(FIRST_SEGMENTS, kept * 2);
-    const firsts = new Float64Array(slots);
-    const live = new Uint16Array(slots);
-    let to = 0;
-    for (let at = this.#from; at < this.#to; at++) {
-      if (this.#live[at] === 0) continue;
-      firsts[to] = this.#firsts[at]!;
-      live[to++] = this.#live[at]!;
+  /**
+   * The first position of the segment in which the message was, also when it was the last of it; `undefined` when no
+   * message with this fingerprint is there.
+   */
+  remove(position: number, fingerprint: number): number | undefined {
+    const at = this.#at(position, this.#shown);
+    if (at < this.#from || this.#position(at) !== position) return undefined;
+    const word = at * this.#stride + 1;
+    if ((this.#words[word]! & ~BEGINS) >>> 0 !== fingerprint) return undefined;
+    this.#words[word]! &= BEGINS;
+    const first = this.#position(this.#startOf(at));
+    // Messages leave in order, mostly: while there is one behind this in its segment, nothing more is to be done.
+    const next = at + 1;
+    if (next === this.#shown || this.#begins(next) || this.#isGone(next)) this.#sweep();
+    return first;
+  }
+
+  // ---- segments
+
+  begin(first: number): void {
+    const at = this.#at(first, this.#to);
+    this.#words[at * this.#stride + 1]! |= BEGINS;
+  }
+
+  show(count: number): void {
+    this.#shown += count;
+  }
+
+  #startOf(at: number): number {
+    let start = at;
+    while (start > this.#from && !this.#begins(start)) start--;
+    return start;
+  }
+
+  #endOf(start: number): number {
+    let end = start + 1;
+    while (end < this.#shown && !this.#begins(end)) end++;
+    return end;
+  }
+
+  /** From behind: messages leave in order, mostly. */
+  #hasMessages(start: number, end: number): boolean {
+    for (let at = end - 1; at >= start; at--) if (!this.#isGone(at)) return true;
+    return false;
+  }
+
+  /** The first position of the segment in which `position` lies, if the segment has messages. */
+  holding(position: number): number | undefined {
+    const at = this.#at(position, this.#shown);
+    if (at < this.#from) return undefined;
+    const start = this.#startOf(at);
+    return this.#hasMessages(start, this.#endOf(start)) ? this.#position(start) : undefined;
+  }
+
+  gone(first: number): Set<number> | undefined {
+    const start = this.#at(first, this.#shown);
+    if (start < this.#from || this.#position(start) !== first) return undefined;
+    const end = this.#endOf(start);
+    let gone: Set<number> | undefined;
+    for (let at = start; at < end; at++) {
+      if (!this.#isGone(at)) continue;
+      gone ??= new Set();
+      gone.add(this.#position(at));
     }
-    this.#firsts = firsts;
-    this.#live = live;
+    return gone?.size === end - start ? undefined : gone;
+  }
+
+  segments(position: number, messages: number, isBehind: boolean): number[] {
+    const listed: number[] = [];
+    let found = 0;
+    const holding = this.#at(position, this.#shown);
+    let at = holding < this.#from ? this.#from : this.#startOf(holding);
+    if (isBehind && holding >= this.#from) at = this.#endOf(at);
+    while (at < this.#shown && found < messages && listed.length < SEGMENTS_LISTED_MAX) {
+      const end = this.#endOf(at);
+      if (this.#hasMessages(at, end)) listed.push(this.#position(at));
+      for (let each = at; each < end; each++) if (!this.#isGone(each)) found++;
+      at = end;
+    }
+    return listed;
+  }
+
+  drop(first: number): void {
+    const start = this.#at(first, this.#shown);
+    if (start < this.#from || this.#position(start) !== first) return;
+    const end = this.#endOf(start);
+    for (let at = start; at < end; at++) this.#words[at * this.#stride + 1]! &= BEGINS;
+    this.#sweep();
+  }
+
+  /** Lets go of segments at the front that are gone whole, and of the room of an inbox that is empty. */
+  #sweep(): void {
+    while (this.#from < this.#shown) {
+      const end = this.#endOf(this.#from);
+      if (this.#hasMessages(this.#from, end)) return;
+      this.#from = end;
+    }
+    if (this.#from < this.#to) return;
     this.#from = 0;
-    this.#to = to;
-    this.#empty = 0;
+    this.#shown = 0;
+    this.#to = 0;
+    this.#index = undefined;
+    this.#stride = 2;
+    if (this.#words.length > FIRST_ENTRIES * 2) this.#words = new Uint32Array(FIRST_ENTRIES * 2);
   }
 }
 
+function write(words: Uint32Array, at: number, stride: 2 | 3, offset: number, word: number): void {
+  const start = at * stride;
+  words[start] = offset;
+  words[start + 1] = word;
+  if (stride === 3) words[start + 2] = Math.floor(offset / WORD);
+}
+
+/** The lowest bit of a fingerprint is always clear. */
+function slotOf(fingerprint: number, mask: number): number {
+  return (fingerprint >>> 1) & mask;
+}
+
 /**
- * 32 bits from a secret start. FNV-1a with one more mixing, without which a bit of the text would reach only the bits
- * above it, and ids could be chosen to collide under every seed.
+ * 31 bits from a secret start, above a bit that is clear; never all clear. FNV-1a with one more mixing, without which a
+ * bit of the text would reach only the bits above it, and ids could be chosen to collide under every seed.
  */
 function fingerprint(seed: number, from: string, msgId: string): number {
   let hash = seed;
   for (let i = 0; i < from.length; i++) hash = mix(hash, from.charCodeAt(i));
   hash = mix(hash, 0);
   for (let i = 0; i < msgId.length; i++) hash = mix(hash, msgId.charCodeAt(i));
-  return hash >>> 0;
+  return (hash & ~BEGINS) >>> 0 || 2;
 }
 
 function mix(hash: number, unit: number): number {
   const product = Math.imul(hash ^ unit, 0x01000193);
   return product ^ (product >>> 15);
-}
-
-const FIRST_SLOTS = 8;
-const EMPTY = 0;
-const REMOVED = -1;
-
-/**
- * A multimap from 32-bit hashes to positions, open addressing in typed arrays: 12 bytes a slot, where a `Map` takes
- * about 60. Inboxes may hold a hundred thousand messages, and there are many.
- */
-class Fingerprints {
-  #hashes = new Uint32Array(FIRST_SLOTS);
-  #positions = new Float64Array(FIRST_SLOTS);
-  /** Slots that are not empty, removed ones included. */
-  #used = 0;
-  #size = 0;
-
-  add(hash: number, position: number): void {
-    if ((this.#used + 1) * 4 > this.#positions.length * 3) this.#rebuild();
-    this.#place(hash, position);
-    this.#size++;
-  }
-
-  remove(hash: number, position: number): boolean {
-    const mask = this.#positions.length - 1;
-    for (let slot = hash & mask; this.#positions[slot] !== EMPTY; slot = (slot + 1) & mask) {
-      if (this.#positions[slot] === position) {
-        this.#positions[slot] = REMOVED;
-        this.#size--;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  find(hash: number): number[] {
-    const found: number[] = [];
-    const mask = this.#positions.length - 1;
-    for (let slot = hash & mask; this.#positions[slot] !== EMPTY; slot = (slot + 1) & mask) {
-      if (this.#hashes[slot] === hash && this.#positions[slot]! > 0) found.push(this.#positions[slot]!);
-    }
-    return found;
-  }
-
-  #place(hash: number, position: number): void {
-    const mask = this.#positions.length - 1;
-    let slot = hash & mask;
-    while (this.#positions[slot] !== EMPTY) slot = (slot + 1) & mask;
-    this.#hashes[slot] = hash;
-    this.#positions[slot] = position;
-    this.#used++;
-  }
-
-  /** Makes room, and sweeps out what was removed. */
-  #rebuild(): void {
-    let slots = FIRST_SLOTS;
-    while (this.#size * 2 >= slots) slots *= 2;
-    const hashes = this.#hashes;
-    const positions = this.#positions;
-    this.#hashes = new Uint32Array(slots);
-    this.#positions = new Float64Array(slots);
-    this.#used = 0;
-    for (let i = 0; i < positions.length; i++) if (positions[i]! > 0) this.#place(hashes[i]!, positions[i]!);
-  }
 }

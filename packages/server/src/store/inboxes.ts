@@ -23,9 +23,8 @@ export interface InboxesOptions {
   readonly seed: number;
   /** Gives the next position; adds to the operations what must be on disk before it may be used. */
   readonly nextPosition: (operations: Operation[]) => number;
-  /** What is kept in memory of inboxes that were touched: that many of them, that many messages in them. */
-  readonly inboxesCachedMax: number;
-  readonly messagesCachedMax: number;
+  /** What may be kept in memory of inboxes that were touched. */
+  readonly knownBytesMax: number;
 }
 
 /** The removal of a message, as `Store.remove` is told of it. */
@@ -37,9 +36,18 @@ export interface Removal {
   readonly size: number;
 }
 
-interface Placed {
-  readonly message: NewMessage;
-  readonly position: number;
+/** What one append brings for one receiver: the first and the last of its messages, by their place among all. */
+interface Lot {
+  readonly inbox: Inbox;
+  first: number;
+  last: number;
+  count: number;
+}
+
+const NO_MESSAGE = -1;
+
+function newLot(inbox: Inbox): Lot {
+  return { inbox, first: NO_MESSAGE, last: NO_MESSAGE, count: 0 };
 }
 
 /**
@@ -54,9 +62,12 @@ export class Inboxes {
   /** Removals from inboxes that are being loaded: they take effect with the loading. */
   readonly #early = new Map<string, Removal[]>();
   #messagesCached = 0;
+  #knownBytes = 0;
+  #isMemoryShort = false;
   /** Segments from which something was removed since the last group was written, by receiver. */
   #touched = new Map<string, Set<number>>();
-  readonly #segment = new SegmentWriter();
+  /** Missing while an append uses it. */
+  #segments: SegmentWriter | undefined = new SegmentWriter();
   /** Segments that were set aside because their checksum was wrong. */
   damaged = 0;
 
@@ -73,60 +84,88 @@ export class Inboxes {
     return this.#messagesCached;
   }
 
+  get knownBytes(): number {
+    return this.#knownBytes;
+  }
+
+  /** The process is running out of memory, or no longer: meanwhile little is kept that can be read again. */
+  set isMemoryShort(isShort: boolean) {
+    this.#isMemoryShort = isShort;
+    for (let left = this.#loaded.size; left > 0 && this.#isTooMuch; left -= EVICTION_LOOKS) this.#evict();
+  }
+
   // ---- in
 
   async append(messages: readonly NewMessage[]): Promise<readonly number[]> {
-    const inboxes = await this.#pinAll(new Set(messages.map((message) => message.to)));
+    const lots = await this.#pinAll(messages);
     try {
-      return await this.#appendTo(inboxes, messages);
+      return await this.#appendTo(lots, messages);
     } finally {
-      for (const inbox of inboxes.values()) inbox.pins--;
+      for (const [receiver, { inbox }] of lots) {
+        inbox.pins--;
+        this.#recount(receiver, inbox);
+      }
       this.#evict();
     }
   }
 
-  async #pinAll(receivers: ReadonlySet<string>): Promise<Map<string, Inbox>> {
-    const inboxes = new Map<string, Inbox>();
-    const missing: Promise<void>[] = [];
-    for (const receiver of receivers) {
-      const inbox = this.#pin(receiver);
-      if (inbox !== undefined) inboxes.set(receiver, inbox);
-      else missing.push(this.#loadAndPin(receiver).then((loaded) => void inboxes.set(receiver, loaded)));
+  async #pinAll(messages: readonly NewMessage[]): Promise<Map<string, Lot>> {
+    const lots = new Map<string, Lot>();
+    const missing = new Set<string>();
+    for (const { to } of messages) {
+      if (lots.has(to) || missing.has(to)) continue;
+      const inbox = this.#pin(to);
+      if (inbox !== undefined) lots.set(to, newLot(inbox));
+      else missing.add(to);
     }
-    const failed = (await Promise.allSettled(missing)).find((result) => result.status === 'rejected');
+    if (missing.size === 0) return lots;
+    const loading = [...missing].map(async (to) => lots.set(to, newLot(await this.#loadAndPin(to))));
+    const failed = (await Promise.allSettled(loading)).find((result) => result.status === 'rejected');
     if (failed !== undefined) {
-      for (const inbox of inboxes.values()) inbox.pins--;
+      for (const { inbox } of lots.values()) inbox.pins--;
       throw failed.reason;
     }
-    return inboxes;
+    return lots;
   }
 
-  async #appendTo(inboxes: ReadonlyMap<string, Inbox>, messages: readonly NewMessage[]): Promise<number[]> {
+  async #appendTo(lots: ReadonlyMap<string, Lot>, messages: readonly NewMessage[]): Promise<number[]> {
     const operations: Operation[] = [];
     const results: number[] = [];
-    const placed = new Map<string, Placed[]>();
-    for (const message of messages) {
-      const inbox = inboxes.get(message.to)!;
-      const candidates = inbox.candidates(message);
-      const before = placed.get(message.to);
-      const known = candidates.length > 0 ? await this.#sameAs(message, candidates, before) : undefined;
-      const result = known ?? this.#place(message, inbox, operations);
+    const next = new Int32Array(messages.length).fill(NO_MESSAGE);
+    for (let i = 0; i < messages.length; i++) {
+      const message = messages[i]!;
+      const lot = lots.get(message.to)!;
+      const candidates = lot.inbox.candidates(message);
+      let known: number | undefined;
+      if (candidates.length > 0) {
+        const placed: NewMessage[] = [];
+        for (let at = lot.first; at !== NO_MESSAGE; at = next[at]!) {
+          if (candidates.includes(results[at]!)) placed.push(messages[at]!);
+        }
+        known = await this.#sameAs(message, candidates, placed);
+      }
+      const result = known ?? this.#place(message, lot.inbox, operations);
       results.push(result);
       if (result < 0) continue;
-      const others = placed.get(message.to);
-      if (others === undefined) placed.set(message.to, [{ message, position: result }]);
-      else others.push({ message, position: result });
+      if (lot.count++ === 0) lot.first = i;
+      else next[lot.last] = i;
+      lot.last = i;
     }
-    if (placed.size === 0) return results;
-    const segments: { inbox: Inbox; first: number; count: number }[] = [];
-    for (const [receiver, entries] of placed) {
-      const inbox = inboxes.get(receiver)!;
-      for (const { first, count } of this.#writeSegments(receiver, entries, operations)) {
-        segments.push({ inbox, first, count });
+    const segments = this.#segments ?? new SegmentWriter();
+    this.#segments = undefined;
+    for (const [receiver, lot] of lots) {
+      for (let at = lot.first; at !== NO_MESSAGE; at = next[at]!) {
+        if (segments.count === 0) lot.inbox.beginSegment(results[at]!);
+        segments.add(messages[at]!, results[at]!);
+        if (!segments.isFull && next[at] !== NO_MESSAGE) continue;
+        const { key, value } = segments.take(receiver);
+        operations.push({ type: 'put', key, value });
       }
     }
-    await this.#options.writer.write(operations);
-    for (const { inbox, first, count } of segments) inbox.addSegment(first, count);
+    if (operations.length > 0) await this.#options.writer.write(operations);
+    for (const { inbox, count } of lots.values()) inbox.show(count);
+    segments.clear();
+    this.#segments = segments;
     return results;
   }
 
@@ -140,33 +179,13 @@ export class Inboxes {
     return position;
   }
 
-  #writeSegments(
-    receiver: string,
-    entries: readonly Placed[],
-    operations: Operation[],
-  ): { first: number; count: number }[] {
-    const written: { first: number; count: number }[] = [];
-    const segment = this.#segment;
-    for (let i = 0; i < entries.length; i++) {
-      const { message, position } = entries[i]!;
-      segment.add(message, position);
-      if (!segment.isFull && i < entries.length - 1) continue;
-      const { count } = segment;
-      const { first, value } = segment.take();
-      operations.push({ type: 'put', key: inboxKey('m', receiver, first), value });
-      written.push({ first, count });
-    }
-    return written;
-  }
-
   /** Whether a message stored, or placed by the same call, has the sender's msgId; `undefined` when none has. */
   async #sameAs(
     message: NewMessage,
     positions: readonly number[],
-    placed: readonly Placed[] = [],
+    placed: readonly NewMessage[],
   ): Promise<number | undefined> {
-    const before = placed.filter(({ position }) => positions.includes(position)).map((entry) => entry.message);
-    for (const { from, msgId, msg } of [...before, ...(await this.read(message.to, positions))]) {
+    for (const { from, msgId, msg } of [...placed, ...(await this.read(message.to, positions))]) {
       if (from !== message.from || msgId !== message.msgId) continue;
       const isSame = msg !== undefined && message.msg !== undefined && Buffer.compare(msg, message.msg) === 0;
       return isSame ? APPEND.duplicate : APPEND.conflict;
@@ -334,27 +353,30 @@ export class Inboxes {
     const touched = this.#touched;
     this.#touched = new Map();
     const operations: Operation[] = [];
-    const inboxes: Inbox[] = [];
+    const inboxes = new Map<string, Inbox>();
     for (const [receiver, firsts] of touched) {
       const inbox = this.#loaded.get(receiver);
       if (inbox === undefined) continue;
-      inboxes.push(inbox);
+      inboxes.set(receiver, inbox);
       for (const first of firsts) {
         const goneKey = inboxKey('d', receiver, first);
         const gone = inbox.gone(first);
         if (inbox.hasSegment(first) && gone !== undefined) {
           operations.push({ type: 'put', key: goneKey, value: encodeGone(first, gone) });
-          inbox.noted.add(first);
+          inbox.note(first);
         } else {
           operations.push({ type: 'del', key: inboxKey('m', receiver, first) });
-          if (inbox.noted.delete(first)) operations.push({ type: 'del', key: goneKey });
+          if (inbox.unnote(first)) operations.push({ type: 'del', key: goneKey });
         }
       }
     }
     return {
       operations,
       done: () => {
-        for (const inbox of inboxes) inbox.pins--;
+        for (const [receiver, inbox] of inboxes) {
+          inbox.pins--;
+          this.#recount(receiver, inbox);
+        }
       },
     };
   }
@@ -440,6 +462,7 @@ export class Inboxes {
     }
     this.#messagesCached += inbox.messages;
     this.#loaded.set(receiver, inbox);
+    this.#recount(receiver, inbox);
     const early = this.#early.get(receiver) ?? [];
     this.#early.delete(receiver);
     for (const removal of early) this.#removeFrom(inbox, removal);
@@ -447,14 +470,29 @@ export class Inboxes {
   }
 
   #forget(receiver: string): void {
-    this.#messagesCached -= this.#loaded.get(receiver)?.messages ?? 0;
+    const inbox = this.#loaded.get(receiver);
+    if (inbox === undefined) return;
+    this.#messagesCached -= inbox.messages;
+    this.#knownBytes -= inbox.countedBytes;
     this.#loaded.delete(receiver);
   }
 
-  /** Keeps within the limits: those touched longest ago go first, unless they are in use. */
+  /** Takes into account how much the inbox has grown or shrunk. */
+  #recount(receiver: string, inbox: Inbox): void {
+    if (this.#loaded.get(receiver) !== inbox) return;
+    const bytes = inbox.memoryBytes;
+    this.#knownBytes += bytes - inbox.countedBytes;
+    inbox.countedBytes = bytes;
+  }
+
+  get #isTooMuch(): boolean {
+    const { knownBytesMax } = this.#options;
+    return this.#knownBytes > (this.#isMemoryShort ? knownBytesMax / SHORT_OF_MEMORY_SHARE : knownBytesMax);
+  }
+
+  /** Keeps within the limit: those touched longest ago go first, unless they are in use. */
   #evict(except?: string): void {
-    const { inboxesCachedMax, messagesCachedMax } = this.#options;
-    if (this.#loaded.size <= inboxesCachedMax && this.#messagesCached <= messagesCachedMax) return;
+    if (!this.#isTooMuch) return;
     let looks = EVICTION_LOOKS;
     for (const [receiver, inbox] of this.#loaded) {
       if (looks-- === 0) return;
@@ -463,20 +501,25 @@ export class Inboxes {
         this.#loaded.delete(receiver);
         this.#loaded.set(receiver, inbox);
       } else this.#forget(receiver);
-      if (this.#loaded.size <= inboxesCachedMax && this.#messagesCached <= messagesCachedMax) return;
+      if (!this.#isTooMuch) return;
     }
   }
 }
+
+/** While memory is short, one in this many of the bytes otherwise allowed is kept. */
+const SHORT_OF_MEMORY_SHARE = 16;
 
 /** Inboxes looked at for one that may go, each time. */
 const EVICTION_LOOKS = 64;
 
 function addSegment(inbox: Inbox, reader: SegmentReader, first: number, gone: ReadonlySet<number> | undefined): void {
-  inbox.addSegment(first, reader.count, gone);
-  if (gone !== undefined) inbox.noted.add(first);
+  if (gone !== undefined) inbox.note(first);
   while (reader.next()) {
-    if (!gone?.has(reader.position)) inbox.add(reader.from, reader.msgId, reader.size, reader.position);
+    if (gone?.has(reader.position)) inbox.addGone(reader.position);
+    else inbox.add(reader.from, reader.msgId, reader.size, reader.position);
   }
+  inbox.beginSegment(first);
+  inbox.show(reader.count);
 }
 
 /** CRC-32 of the rest (4), then positions that are gone, each less that of the segment's first (4). */

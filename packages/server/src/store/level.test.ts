@@ -339,14 +339,17 @@ test('what was acked before a kill -9 is there after it, in order, and no positi
 
 test('inboxes leave memory beyond its bounds, and are known as before when they come back', async (t) => {
   const limits = { messagesMax: 4, bytesMax: ALL, senderShare: 2 };
-  const harness = await harnessFor(t, { limits, inboxesCachedMax: 3, messagesCachedMax: 8 });
+  const harness = await harnessFor(t, { limits, inboxesKnownBytesMax: 3_000 });
   const names = Array.from({ length: 20 }, (_, i) => `r${i}`);
   const stored = new Map<string, StoredMessage[]>();
   for (const name of names) {
     stored.set(name, await store(harness, [...newMessages(2, name, 'one'), ...newMessages(1, name, 'two')]));
-    const { inboxesCached, messagesCached } = harness.store.stats;
-    assert.ok(inboxesCached <= 3, `${inboxesCached} inboxes`);
-    assert.ok(messagesCached <= 8, `${messagesCached} messages`);
+    const { inboxesCached, messagesCached, inboxesKnownBytes } = harness.store.stats;
+    assert.ok(
+      inboxesCached > 0 && inboxesKnownBytes <= 3_000,
+      `${inboxesKnownBytes} bytes of ${inboxesCached} inboxes`,
+    );
+    assert.equal(messagesCached, 3 * inboxesCached);
   }
   for (const name of names) {
     assert.equal(await harness.store.hasBacklog(name), true);
@@ -364,7 +367,7 @@ test('inboxes leave memory beyond its bounds, and are known as before when they 
 });
 
 test('one call for more inboxes than memory is to hold goes well', async (t) => {
-  const harness = await harnessFor(t, { inboxesCachedMax: 3, messagesCachedMax: 8 });
+  const harness = await harnessFor(t, { inboxesKnownBytesMax: 3_000 });
   const messages = Array.from({ length: 90 }, (_, i) => newMessage(`r${i % 30}`, 's', `m${i}`));
   await store(harness, messages);
   assert.deepEqual(await harness.store.append(messages), Array(90).fill(APPEND.duplicate));

@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto';
-import { decodeText, encodeText } from '@hawser/protocol';
+import { decodeText, encodeText, serverLimits } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
 import type { DeviceRecord, Log, NameRecord, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
 import { type BackupSeal, backUp, type OnProgress } from './backup.ts';
@@ -15,9 +15,6 @@ const POSITIONS_LEASED = 1_000_000;
 /** Files that LevelDB may keep open: the rest of the descriptors are for connections. */
 const OPEN_FILES_MAX = 120;
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
-/** What is kept in memory of inboxes that were touched: about 1 KiB an inbox, and 40 bytes a message in it. */
-const INBOXES_CACHED_MAX = 20_000;
-const MESSAGES_CACHED_MAX = 2_000_000;
 
 export interface LevelStoreOptions {
   readonly folder: string;
@@ -25,8 +22,7 @@ export interface LevelStoreOptions {
   /** Told of failed writes that nobody waits for. */
   readonly onError: (error: unknown) => void;
   readonly limits?: InboxLimits;
-  readonly inboxesCachedMax?: number;
-  readonly messagesCachedMax?: number;
+  readonly inboxesKnownBytesMax?: number;
   readonly positionsLeased?: number;
 }
 
@@ -54,8 +50,7 @@ export class LevelStore implements Store {
       limits: options.limits ?? defaultInboxLimits,
       seed: randomInt(2 ** 32),
       nextPosition: (operations) => this.#nextPosition(operations),
-      inboxesCachedMax: options.inboxesCachedMax ?? INBOXES_CACHED_MAX,
-      messagesCachedMax: options.messagesCachedMax ?? MESSAGES_CACHED_MAX,
+      knownBytesMax: options.inboxesKnownBytesMax ?? serverLimits.inboxesKnownBytesMax,
     });
   }
 
@@ -115,10 +110,22 @@ export class LevelStore implements Store {
   }
 
   /** Batches and records written since start, and what is kept in memory. */
-  get stats(): { batches: number; operations: number; inboxesCached: number; messagesCached: number; damaged: number } {
+  get stats(): {
+    batches: number;
+    operations: number;
+    inboxesCached: number;
+    messagesCached: number;
+    inboxesKnownBytes: number;
+    damaged: number;
+  } {
     const { batches, operations } = this.#writer;
-    const { inboxesCached, messagesCached, damaged } = this.#inboxes;
-    return { batches, operations, inboxesCached, messagesCached, damaged };
+    const { inboxesCached, messagesCached, knownBytes, damaged } = this.#inboxes;
+    return { batches, operations, inboxesCached, messagesCached, inboxesKnownBytes: knownBytes, damaged };
+  }
+
+  /** The process is running out of memory, or no longer. */
+  set isMemoryShort(isShort: boolean) {
+    this.#inboxes.isMemoryShort = isShort;
   }
 
   #nextPosition(operations: Operation[]): number {

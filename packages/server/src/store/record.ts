@@ -1,6 +1,6 @@
 /** How messages, names and keys look on disk. */
 
-import { decodeText, encodeText } from '@hawser/protocol';
+import { decodeText, encodeText, writeText } from '@hawser/protocol';
 import type { NameRecord } from '../core/ports.ts';
 
 /** Version of all that is written here; a store of another one is not opened. */
@@ -64,6 +64,23 @@ export function inboxKey(kind: 'm' | 'd', receiver: string, position: number): U
   view.setUint32(prefix.length, Math.floor(position / 2 ** 32));
   view.setUint32(prefix.length + 4, position >>> 0);
   return key;
+}
+
+/** Writes the same key at `at`, where there is room for 3 bytes a UTF-16 unit; returns the offset behind it. */
+export function writeInboxKey(
+  into: Uint8Array,
+  view: DataView,
+  at: number,
+  kind: 'm' | 'd',
+  receiver: string,
+  position: number,
+): number {
+  into[at] = kind.charCodeAt(0);
+  const end = writeText(into, at + 1, receiver);
+  into[end] = 0;
+  view.setUint32(end + 1, Math.floor(position / 2 ** 32));
+  view.setUint32(end + 5, position >>> 0);
+  return end + 1 + POSITION_BYTES;
 }
 
 /** The position in a key of an inbox. */

@@ -48,7 +48,7 @@ test('messages come back from a segment as they were, from a writer used again a
         });
         for (const one of stored) writer.add(one, one.position);
         assert.equal(writer.count, stored.length);
-        const segment = writer.take();
+        const segment = writer.take('名');
         assert.equal(segment.first, stored[0]!.position);
         assert.equal(writer.count, 0);
         const moved = new Uint8Array(segment.value.length + offset);
@@ -65,7 +65,7 @@ test('a segment with any bit turned, or cut short, is not read', () => {
   const writer = new SegmentWriter();
   writer.add(newMessage('ann', 'sender', 'm'), 5);
   writer.add(newMessage('ann', 'sender', 'n'), 6);
-  const { first, value } = writer.take();
+  const { first, value } = writer.take('x');
   assert.notEqual(SegmentReader.open('ann', first, value), undefined);
   for (let bit = 0; bit < value.length * 8; bit++) {
     const damaged = value.slice();
@@ -83,12 +83,12 @@ test('a segment is full by messages or by bytes, and takes any one message', () 
   assert.equal(writer.isFull, false);
   writer.add(newMessage('a', 's', 'last'), SEGMENT_MESSAGES_MAX);
   assert.equal(writer.isFull, true);
-  const { first, value } = writer.take();
+  const { first, value } = writer.take('x');
   assert.equal(messagesOf(SegmentReader.open('a', first, value)).length, SEGMENT_MESSAGES_MAX);
   assert.equal(writer.isFull, false);
   const huge = { ...newMessage('a', 's', 'huge'), msg: new Uint8Array(SEGMENT_BYTES_MAX * 9).fill(7) };
   writer.add(huge, 1);
   assert.equal(writer.isFull, true);
-  const taken = writer.take();
+  const taken = writer.take('x');
   assert.deepEqual(plain(messagesOf(SegmentReader.open('a', 1, taken.value))), plain([{ ...huge, position: 1 }]));
 });

@@ -12,6 +12,7 @@
 import { crc32 } from 'node:zlib';
 import { decodeText, writeText } from '@hawser/protocol';
 import type { NewMessage, StoredMessage } from '../core/ports.ts';
+import { writeInboxKey } from './record.ts';
 
 /** A segment takes no further message beyond this many, or once it has this many bytes. */
 export const SEGMENT_MESSAGES_MAX = 256;
@@ -25,17 +26,32 @@ const HEAD_BYTES = 7;
 const ENTRY_BYTES = 30;
 /** Names and msgIds are at most 128 bytes of UTF-8, so at most 128 UTF-16 units of at most 3 bytes each. */
 const TEXT_ROOM_BYTES = 2 * 3 * 128;
+/** The same for the receiver's name, and the position. */
+const KEY_ROOM_BYTES = 1 + 3 * 128 + 1 + 8;
 
-/** Builds segments in a buffer that is used again and again. */
+/** The buffer in which segments are built; it is larger only while a commit needs that. */
+const BUFFER_BYTES = 512 * 1024;
+
+export interface Segment {
+  readonly first: number;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/**
+ * Builds the segments of a commit, one behind the other in one buffer: an array of its own for every record would be
+ * most of what a small message costs.
+ */
 export class SegmentWriter {
-  #bytes = new Uint8Array(SEGMENT_BYTES_MAX);
+  #bytes = new Uint8Array(BUFFER_BYTES);
   #view = new DataView(this.#bytes.buffer);
-  #length = HEAD_BYTES;
+  #start = 0;
+  #end = HEAD_BYTES;
   #first = 0;
   count = 0;
 
   get isFull(): boolean {
-    return this.count >= SEGMENT_MESSAGES_MAX || this.#length >= SEGMENT_BYTES_MAX;
+    return this.count >= SEGMENT_MESSAGES_MAX || this.#end - this.#start >= SEGMENT_BYTES_MAX;
   }
 
   add(message: NewMessage, position: number): void {
@@ -45,7 +61,7 @@ export class SegmentWriter {
     if (this.count++ === 0) this.#first = position;
     const bytes = this.#bytes;
     const view = this.#view;
-    const at = this.#length;
+    const at = this.#end;
     view.setUint32(at, position - this.#first);
     view.setFloat64(at + 4, message.wall);
     view.setFloat64(at + 12, message.ran);
@@ -56,28 +72,47 @@ export class SegmentWriter {
     bytes[at + 25] = msgAt - msgIdAt;
     view.setUint32(at + 26, msg.length);
     bytes.set(msg, msgAt);
-    this.#length = msgAt + msg.length;
+    this.#end = msgAt + msg.length;
   }
 
-  /** The segment, with the position of its first message; the writer is empty again. */
-  take(): { first: number; value: Uint8Array } {
-    const value = this.#bytes.slice(0, this.#length);
-    const view = new DataView(value.buffer);
-    value[0] = FORMAT;
-    view.setUint16(COUNT_AT, this.count);
-    view.setUint32(CRC_AT, crc32(value.subarray(CHECKED_FROM)));
-    const first = this.#first;
+  /** The segment with its key, valid until `clear`. */
+  take(receiver: string): Segment {
+    this.#reserve(KEY_ROOM_BYTES);
+    const bytes = this.#bytes;
+    const start = this.#start;
+    const keyAt = this.#end;
+    bytes[start] = FORMAT;
+    this.#view.setUint16(start + COUNT_AT, this.count);
+    this.#view.setUint32(start + CRC_AT, crc32(bytes.subarray(start + CHECKED_FROM, keyAt)));
+    const end = writeInboxKey(bytes, this.#view, keyAt, 'm', receiver, this.#first);
+    const segment = { first: this.#first, key: bytes.subarray(keyAt, end), value: bytes.subarray(start, keyAt) };
     this.count = 0;
-    this.#length = HEAD_BYTES;
-    return { first, value };
+    this.#start = end;
+    this.#end = end + HEAD_BYTES;
+    return segment;
   }
 
+  /** What was taken is no longer needed. */
+  clear(): void {
+    this.count = 0;
+    this.#start = 0;
+    this.#end = HEAD_BYTES;
+    if (this.#bytes.length > BUFFER_BYTES) this.#use(new Uint8Array(BUFFER_BYTES));
+  }
+
+  /** Makes room in another buffer when this one is full: what was taken stays where it is. */
   #reserve(more: number): void {
-    if (this.#length + more <= this.#bytes.length) return;
-    const larger = new Uint8Array(Math.max(this.#length + more, this.#bytes.length * 2));
-    larger.set(this.#bytes.subarray(0, this.#length));
-    this.#bytes = larger;
-    this.#view = new DataView(larger.buffer);
+    if (this.#end + more <= this.#bytes.length) return;
+    const begun = this.#bytes.subarray(this.#start, this.#end);
+    this.#use(new Uint8Array(Math.max(BUFFER_BYTES, (begun.length + more) * 2)));
+    this.#bytes.set(begun);
+    this.#start = 0;
+    this.#end = begun.length;
+  }
+
+  #use(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
   }
 }
 
