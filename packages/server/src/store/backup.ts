@@ -1,11 +1,12 @@
 /** Copies of a whole store: a backup of one in use, and its way back into an empty data folder. */
 
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { decodeText, encodeText } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
 import { metaKey, SCHEMA, UNFINISHED } from './record.ts';
-import { StoreUnusable } from './unusable.ts';
+import { StoreUnusable, whyFailed } from './unusable.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
 /** Where a backup says what it holds; written last, so that an unfinished one is known by its absence. */
@@ -15,6 +16,8 @@ const SEAL_KEY = encodeText('!backup');
 export interface BackupSeal {
   /** By the wall clock, ms. */
   readonly createdAt: number;
+  /** Version of the records; not set in the first one's. */
+  readonly schema?: number;
   readonly records: number;
   readonly bytes: number;
   /** CRC-32 over all keys and values in order. */
@@ -27,23 +30,23 @@ export type OnProgress = (doneBytes: number, totalBytes: number) => void;
 const RECORDS_AT_ONCE = 1_000;
 const BYTES_AT_ONCE = 4 * 1024 * 1024;
 
-/** Copies what `db` holds at this moment into a new folder. Writes that come meanwhile are not in it. */
+/**
+ * Copies what `db` holds at this moment into a new folder. Writes that come meanwhile are not in it. Nothing stays of a
+ * backup that fails.
+ */
 export async function backUp(db: LevelDb, folder: string, wall: number, onProgress: OnProgress): Promise<BackupSeal> {
   if (existsSync(folder)) throw new StoreUnusable(`${folder} is there already: a backup goes into a new folder`);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const snapshot = db.snapshot();
-  const target = await open(folder);
   try {
-    const total = await db.approximateSize(FIRST_KEY, LAST_KEY);
-    const copied = await copy(entriesOf(db, snapshot), target, (done) => {
-      onProgress(done, Math.max(total, done));
+    return await fill(folder, async (target) => {
+      const total = await db.approximateSize(FIRST_KEY, LAST_KEY);
+      const copied = await copy(db, snapshot, target, (done) => onProgress(done, Math.max(total, done)));
+      const seal: BackupSeal = { createdAt: wall, schema: SCHEMA, ...copied };
+      await target.batch([{ type: 'put', key: SEAL_KEY, value: encodeText(JSON.stringify(seal)) }], { sync: true });
+      return seal;
     });
-    const seal: BackupSeal = { createdAt: wall, ...copied };
-    await target.batch([{ type: 'put', key: SEAL_KEY, value: encodeText(JSON.stringify(seal)) }], { sync: true });
-    return seal;
   } finally {
     await snapshot.close();
-    await target.close();
   }
 }
 
@@ -53,34 +56,88 @@ export async function backUp(db: LevelDb, folder: string, wall: number, onProgre
  */
 export async function restore(backup: string, folder: string, onProgress: OnProgress): Promise<BackupSeal> {
   if (!existsSync(backup)) throw new StoreUnusable(`${backup} is not there`);
+  if (!statSync(backup).isDirectory()) throw new StoreUnusable(`${backup} is no backup: it is not a folder`);
   if (existsSync(folder))
     throw new StoreUnusable(`${folder} is there already: a backup goes into an empty data folder`);
-  const source = await open(backup, false);
+  const source = await openSource(backup);
   try {
-    const sealText = await source.get(SEAL_KEY);
-    if (sealText === undefined) throw new StoreUnusable(`${backup} is no backup, or one that was not finished`);
-    const seal = JSON.parse(decodeText(sealText) ?? '') as BackupSeal;
-    const target = await open(folder);
-    let isWhole = false;
-    try {
-      await target.batch([{ type: 'put', key: metaKey.schema, value: encodeText(UNFINISHED) }], { sync: true });
-      const copied = await copy(entriesOf(source), target, (done) => {
-        onProgress(done, seal.bytes);
-      });
+    const seal = await readSeal(source, backup);
+    return await fill(folder, async (target) => {
+      await target.batch([schemaOperation(UNFINISHED)], { sync: true });
+      const copied = await copy(source, undefined, target, (done) => onProgress(done, seal.bytes));
       if (copied.records !== seal.records || copied.checksum !== seal.checksum) {
         throw new StoreUnusable(
-          `${backup} is damaged: it has ${copied.records} records of ${seal.records}, checksum ${copied.checksum} for ${seal.checksum}`,
+          `${backup} is damaged: ` +
+            `it has ${copied.records} records of ${seal.records}, checksum ${copied.checksum} for ${seal.checksum}`,
         );
       }
-      await target.batch([{ type: 'put', key: metaKey.schema, value: encodeText(SCHEMA) }], { sync: true });
-      isWhole = true;
-    } finally {
-      await target.close();
-      if (!isWhole) rmSync(folder, { recursive: true, force: true });
-    }
-    return seal;
+      // Records of an older version are migrated when the store is opened.
+      await target.batch([schemaOperation(String(seal.schema ?? FIRST_SCHEMA))], { sync: true });
+      return seal;
+    });
   } finally {
     await source.close();
+  }
+}
+
+/** Backups of the first version do not say which it is. */
+const FIRST_SCHEMA = 1;
+
+function schemaOperation(schema: string): Operation {
+  return { type: 'put', key: metaKey.schema, value: encodeText(schema) };
+}
+
+/** A backup that is no LevelDB folder is told apart from a damaged one: opening it must not leave files behind. */
+async function openSource(backup: string): Promise<LevelDb> {
+  if (!existsSync(join(backup, 'CURRENT'))) throw new StoreUnusable(notABackup(backup));
+  return await open(backup, false);
+}
+
+async function readSeal(source: LevelDb, backup: string): Promise<BackupSeal> {
+  const text = await reading(backup, source.get(SEAL_KEY));
+  if (text === undefined) throw new StoreUnusable(notABackup(backup));
+  let seal: BackupSeal;
+  try {
+    seal = JSON.parse(decodeText(text) ?? '') as BackupSeal;
+  } catch (error) {
+    throw new StoreUnusable(`${backup} is damaged: what it says of itself cannot be read`, { cause: error });
+  }
+  if ((seal.schema ?? FIRST_SCHEMA) <= SCHEMA) return seal;
+  throw new StoreUnusable(
+    `${backup} was made by a newer version of Hawser (its format is ${seal.schema}, this version's is ${SCHEMA}): run that`,
+  );
+}
+
+function notABackup(backup: string): string {
+  return `${backup} is no backup, or one that was not finished`;
+}
+
+/** Makes a store in a new folder and fills it. When that fails, the folder is deleted. */
+async function fill(folder: string, work: (target: LevelDb) => Promise<BackupSeal>): Promise<BackupSeal> {
+  let isFilled = false;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const target = await open(folder);
+    try {
+      const seal = await work(target);
+      isFilled = true;
+      return seal;
+    } finally {
+      await target.close();
+    }
+  } catch (error) {
+    if (error instanceof StoreUnusable) throw error;
+    throw new StoreUnusable(whyFailed(error, folder), { cause: error });
+  } finally {
+    if (!isFilled) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function reading<Result>(folder: string, read: Promise<Result>): Promise<Result> {
+  try {
+    return await read;
+  } catch (error) {
+    throw new StoreUnusable(whyFailed(error, folder), { cause: error });
   }
 }
 
@@ -92,29 +149,25 @@ async function open(folder: string, createIfMissing = true): Promise<LevelDb> {
   try {
     await db.open({ createIfMissing });
   } catch (error) {
-    throw new StoreUnusable(`${folder} cannot be opened: ${String((error as Error).cause ?? error)}`, { cause: error });
+    throw new StoreUnusable(whyFailed(error, folder), { cause: error });
   }
   return db;
 }
 
-type Entries = ReturnType<typeof entriesOf>;
-
-function entriesOf(db: LevelDb, snapshot?: ReturnType<LevelDb['snapshot']>) {
-  return db.iterator<Uint8Array, Uint8Array>({ snapshot, highWaterMarkBytes: BYTES_AT_ONCE });
-}
-
 /** Copies all but the seal and the schema, the schema being what makes a folder a store. */
 async function copy(
-  entries: Entries,
+  source: LevelDb,
+  snapshot: ReturnType<LevelDb['snapshot']> | undefined,
   target: LevelDb,
   onProgress: (doneBytes: number) => void,
-): Promise<Omit<BackupSeal, 'createdAt'>> {
+): Promise<Pick<BackupSeal, 'records' | 'bytes' | 'checksum'>> {
+  const entries = source.iterator<Uint8Array, Uint8Array>({ snapshot, highWaterMarkBytes: BYTES_AT_ONCE });
   let records = 0;
   let bytes = 0;
   let checksum = 0;
   try {
     for (;;) {
-      const next = await entries.nextv(RECORDS_AT_ONCE);
+      const next = await reading(source.location, entries.nextv(RECORDS_AT_ONCE));
       if (next.length === 0) return { records, bytes, checksum };
       const operations: Operation[] = [];
       for (const [key, value] of next) {

@@ -1,13 +1,27 @@
 import { randomInt } from 'node:crypto';
 import { decodeText, encodeText, serverLimits } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
-import type { DeviceRecord, Log, NameRecord, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
+import type { DeviceRecord, Log, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
+import { Aside } from './aside.ts';
 import { type BackupSeal, backUp, type OnProgress } from './backup.ts';
 import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
+import { migrate } from './migrations.ts';
 import { Names } from './names.ts';
-import { metaKey, SCHEMA, UNFINISHED } from './record.ts';
-import { StoreUnusable } from './unusable.ts';
+import {
+  checked,
+  contentOf,
+  described,
+  metaKey,
+  positionOf,
+  range,
+  SCHEMA,
+  type StoredName,
+  space,
+  UNFINISHED,
+} from './record.ts';
+import { SegmentReader } from './segment.ts';
+import { StoreUnusable, whyFailed } from './unusable.ts';
 import { type LevelDb, type Operation, Writer } from './writer.ts';
 
 /** Positions are leased on disk in blocks of this many, so that a restart never gives one out again. */
@@ -15,6 +29,17 @@ const POSITIONS_LEASED = 1_000_000;
 /** Files that LevelDB may keep open: the rest of the descriptors are for connections. */
 const OPEN_FILES_MAX = 120;
 const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
+
+const DAMAGED_AT_ONCE = 1_000;
+
+/** A record that was set aside for its wrong checksum. */
+export interface DamagedRecord {
+  readonly key: Uint8Array;
+  /** What kind of record it was, and whose. */
+  readonly record: string;
+  readonly name: string;
+  readonly bytes: number;
+}
 
 export interface LevelStoreOptions {
   readonly folder: string;
@@ -32,7 +57,10 @@ export class LevelStore implements Store {
   readonly #writer: Writer;
   readonly #names: Names;
   readonly #inboxes: Inboxes;
+  readonly #aside: Aside;
+  readonly #log: Log;
   readonly #positionsLeased: number;
+  #damagedBefore = 0;
   #position = 0;
   #leasedTo = 0;
   #ranBefore = 0;
@@ -41,7 +69,9 @@ export class LevelStore implements Store {
     this.#db = db;
     this.#positionsLeased = options.positionsLeased ?? POSITIONS_LEASED;
     this.#writer = new Writer(db, options.onError);
-    this.#names = new Names(db, this.#writer);
+    this.#log = options.log;
+    this.#aside = new Aside(options.log);
+    this.#names = new Names(db, this.#writer, this.#aside);
     this.#inboxes = new Inboxes({
       db,
       writer: this.#writer,
@@ -60,35 +90,63 @@ export class LevelStore implements Store {
     try {
       await db.open({ maxOpenFiles: OPEN_FILES_MAX, writeBufferSize: WRITE_BUFFER_BYTES });
     } catch (error) {
-      throw new StoreUnusable(whyNotOpened(error, options.folder), { cause: error });
+      throw new StoreUnusable(whyFailed(error, options.folder), { cause: error });
     }
     const store = new LevelStore(db, options);
     try {
       await store.#start(options.folder);
     } catch (error) {
       await db.close();
-      throw error;
+      if (error instanceof StoreUnusable) throw error;
+      throw new StoreUnusable(whyFailed(error, options.folder), { cause: error });
     }
     return store;
   }
 
   async #start(folder: string): Promise<void> {
-    const schema = await this.#meta(metaKey.schema);
+    const value = await this.#db.get(metaKey.schema);
+    const schema = value && (decodeText(value) ?? '?');
     if (schema === UNFINISHED) throw new StoreUnusable(`${folder}: a restore broke off: delete it and restore again`);
-    if (schema !== undefined && schema !== SCHEMA) {
-      throw new StoreUnusable(
-        `${folder} was written by another version of Hawser (its format is ${schema}, this version's is ${SCHEMA})`,
-      );
+    if (schema !== undefined) await migrate(schema, { db: this.#db, folder, log: this.#log });
+    else if ((await this.#db.keys({ limit: 1 }).all()).length > 0) {
+      throw new StoreUnusable(`${folder} is damaged, or no store: it has records, but does not say their format`);
     }
-    this.#position = Number((await this.#meta(metaKey.positionLease)) ?? 0);
-    this.#ranBefore = Number((await this.#meta(metaKey.ran)) ?? 0);
+    this.#damagedBefore = (await this.#db.keys(range(encodeText(space.damaged))).all()).length;
+    const [position, ran] = [await this.#note(metaKey.positionLease), await this.#note(metaKey.ran)];
+    const isWhole = position !== 'damaged' && ran !== 'damaged';
+    const found = isWhole ? undefined : await this.#lastUsed();
+    this.#position = position === 'damaged' ? found!.position + this.#positionsLeased : position;
+    this.#ranBefore = ran === 'damaged' ? found!.ran : ran;
     this.#leasedTo = this.#position + this.#positionsLeased;
-    await this.#writer.write([{ type: 'put', key: metaKey.schema, value: encodeText(SCHEMA) }, this.#leaseOperation()]);
+    await this.#writer.write([
+      { type: 'put', key: metaKey.schema, value: encodeText(String(SCHEMA)) },
+      this.#leaseOperation(),
+      noteOperation(metaKey.ran, this.#ranBefore),
+    ]);
   }
 
-  async #meta(key: Uint8Array): Promise<string | undefined> {
+  /** A number that the store noted; 0 when it has not yet. */
+  async #note(key: Uint8Array): Promise<number | 'damaged'> {
     const value = await this.#db.get(key);
-    return value && decodeText(value);
+    if (value === undefined) return 0;
+    const content = contentOf(key, value);
+    if (content !== undefined) return Number(decodeText(content));
+    await this.#writer.write([this.#aside.keep(key, value, 'it is taken anew from the messages')]);
+    return 'damaged';
+  }
+
+  /** The last position and the time in service that any message has: what a damaged note cannot tell. */
+  async #lastUsed(): Promise<{ position: number; ran: number }> {
+    const last = { position: 0, ran: 0 };
+    for (const kind of [space.segment, space.removed, space.damaged]) {
+      for await (const [key, value] of this.#db.iterator(range(encodeText(kind)))) {
+        const isOfInbox = kind !== space.damaged || described(key.subarray(1)).isOfInbox;
+        if (isOfInbox) last.position = Math.max(last.position, positionOf(key));
+        const reader = kind === space.segment ? SegmentReader.open('', positionOf(key), value) : undefined;
+        while (reader?.next()) last.ran = Math.max(last.ran, reader.message().ran);
+      }
+    }
+    return last;
   }
 
   /** Writes what is waiting, and closes. */
@@ -106,10 +164,10 @@ export class LevelStore implements Store {
 
   /** Notes how long the store has been in service by now; not synced. */
   noteRan(ms: number): void {
-    this.#writer.writeLazily([{ type: 'put', key: metaKey.ran, value: encodeText(String(Math.floor(ms))) }]);
+    this.#writer.writeLazily([noteOperation(metaKey.ran, Math.floor(ms))]);
   }
 
-  /** Batches and records written since start, and what is kept in memory. */
+  /** Batches and records written since start, what is kept in memory, and how many damaged records are set aside. */
   get stats(): {
     batches: number;
     operations: number;
@@ -119,13 +177,41 @@ export class LevelStore implements Store {
     damaged: number;
   } {
     const { batches, operations } = this.#writer;
-    const { inboxesCached, messagesCached, knownBytes, damaged } = this.#inboxes;
+    const { inboxesCached, messagesCached, knownBytes } = this.#inboxes;
+    const damaged = this.#damagedBefore + this.#inboxes.damaged + this.#aside.count;
     return { batches, operations, inboxesCached, messagesCached, inboxesKnownBytes: knownBytes, damaged };
   }
 
   /** The process is running out of memory, or no longer. */
   set isMemoryShort(isShort: boolean) {
     this.#inboxes.isMemoryShort = isShort;
+  }
+
+  /** Damaged records that are set aside, in the order of their keys behind `after`. */
+  async damaged(after: Uint8Array | undefined, count: number): Promise<DamagedRecord[]> {
+    const { gte, lt } = range(encodeText(space.damaged));
+    const entries = this.#db.iterator({ ...(after === undefined ? { gte } : { gt: after }), lt, limit: count });
+    const records: DamagedRecord[] = [];
+    for await (const [key, value] of entries) {
+      const { record, name } = described(key.subarray(1));
+      records.push({ key, record, name, bytes: value.length });
+    }
+    return records;
+  }
+
+  /** Deletes the damaged records that are set aside; returns how many. */
+  async forgetDamaged(): Promise<number> {
+    let forgotten = 0;
+    for (;;) {
+      const records = await this.damaged(undefined, DAMAGED_AT_ONCE);
+      if (records.length === 0) break;
+      await this.#writer.write(records.map(({ key }) => ({ type: 'del', key })));
+      forgotten += records.length;
+    }
+    this.#damagedBefore = 0;
+    this.#aside.count = 0;
+    this.#inboxes.damaged = 0;
+    return forgotten;
   }
 
   #nextPosition(operations: Operation[]): number {
@@ -137,7 +223,7 @@ export class LevelStore implements Store {
   }
 
   #leaseOperation(): Operation {
-    return { type: 'put', key: metaKey.positionLease, value: encodeText(String(this.#leasedTo)) };
+    return noteOperation(metaKey.positionLease, this.#leasedTo);
   }
 
   /** Copies what is stored at this moment into a new folder; see `backup.ts`. */
@@ -147,7 +233,7 @@ export class LevelStore implements Store {
 
   // ---- names
 
-  name(name: string): Promise<NameRecord | undefined> {
+  name(name: string): Promise<StoredName | undefined> {
     return this.#names.name(name);
   }
 
@@ -185,7 +271,7 @@ export class LevelStore implements Store {
     return isRemoved;
   }
 
-  list(kind: 'user' | 'device', after: string, count: number): ReturnType<Store['list']> {
+  list(kind: 'user' | 'device', after: string, count: number): ReturnType<Names['list']> {
     return this.#names.list(kind, after, count);
   }
 
@@ -221,10 +307,6 @@ export class LevelStore implements Store {
   }
 }
 
-function whyNotOpened(error: unknown, folder: string): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-  if (code === 'LEVEL_LOCKED') return `${folder} is in use by another process`;
-  if (code === 'LEVEL_CORRUPTION') return `${folder} is damaged: ${String(cause)}`;
-  return `${folder} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`;
+function noteOperation(key: Uint8Array, value: number): Operation {
+  return { type: 'put', key, value: checked(key, encodeText(String(value))) };
 }

@@ -1,18 +1,44 @@
-import { decodeText, encodeText, serverLimits } from '@hawser/protocol';
+import { encodeText, isName, serverLimits } from '@hawser/protocol';
 import type { DeviceRecord, NameRecord } from '../core/ports.ts';
+import { type Aside, newDevice, standInFor } from './aside.ts';
 import { Locks } from './locks.ts';
-import { decodeName, encodeName, nameKey, pairKey, range, space } from './record.ts';
+import {
+  checked,
+  contentOf,
+  decodeName,
+  encodeName,
+  inboxPrefix,
+  nameKey,
+  pairKey,
+  range,
+  type StoredName,
+  space,
+  textOf,
+} from './record.ts';
 import type { LevelDb, Operation, Writer } from './writer.ts';
 
-/** Users, devices and their bindings on LevelDB. Changes to one name go one at a time. */
+type PairKind = 'b' | 'r';
+
+/** Peers by what their records say; `damaged` ones by a record that says nothing. */
+interface Pairs {
+  readonly peers: string[];
+  readonly damaged: string[];
+}
+
+/**
+ * Users, devices and their bindings on LevelDB. Changes to one name go one at a time. A damaged record is set aside
+ * and never served: a name stays taken (`standInFor`), a binding is taken from its other half or is lost.
+ */
 export class Names {
   readonly #db: LevelDb;
   readonly #writer: Writer;
+  readonly #aside: Aside;
   readonly #locks = new Locks();
 
-  constructor(db: LevelDb, writer: Writer) {
+  constructor(db: LevelDb, writer: Writer, aside: Aside) {
     this.#db = db;
     this.#writer = writer;
+    this.#aside = aside;
   }
 
   /** Lets no further change in; resolves when those under way are done. */
@@ -20,28 +46,56 @@ export class Names {
     return this.#locks.close();
   }
 
-  async name(name: string): Promise<NameRecord | undefined> {
+  async name(name: string): Promise<StoredName | undefined> {
     const value = await this.#db.get(nameKey(name));
-    return value && decodeName(value);
+    if (value === undefined) return undefined;
+    return decodeName(nameKey(name), value) ?? this.#locks.hold([name], () => this.#known(name));
   }
 
-  #putName(name: string, record: NameRecord): Operation {
-    return { type: 'put', key: nameKey(name), value: encodeName(record) };
+  /** The same, for who holds the name's lock: a damaged record is replaced. */
+  async #known(name: string): Promise<StoredName | undefined> {
+    const key = nameKey(name);
+    const value = await this.#db.get(key);
+    if (value === undefined) return undefined;
+    const record = decodeName(key, value);
+    if (record !== undefined) return record;
+    const standIn = await standInFor(this.#db, name);
+    const outcome = standIn.kind === 'device' ? 'the device may come as before' : 'the name is locked';
+    await this.#writer.write([this.#aside.keep(key, value, outcome), putName(name, standIn)]);
+    return standIn;
+  }
+
+  /** The same, for a name about to be given to somebody: one whose record is lost is found by what it left behind. */
+  async #knownOrLost(name: string): Promise<StoredName | undefined> {
+    const record = await this.#known(name);
+    if (record !== undefined || !(await this.#leftSomething(name))) return record;
+    const standIn = await standInFor(this.#db, name);
+    this.#aside.missing(name, standIn.kind);
+    await this.#writer.write([putName(name, standIn)]);
+    return standIn;
+  }
+
+  async #leftSomething(name: string): Promise<boolean> {
+    for (const prefix of [pairKey('b', name, ''), pairKey('r', name, ''), inboxPrefix('m', name)]) {
+      if ((await this.#db.keys({ ...range(prefix), limit: 1 }).all()).length > 0) return true;
+    }
+    return false;
   }
 
   createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'> {
     return this.#locks.hold([name], async () => {
-      if ((await this.name(name)) !== undefined) return 'exists';
-      await this.#writer.write([this.#putName(name, { kind: 'user', passwordHash, createdAt: wall })]);
+      if ((await this.#knownOrLost(name)) !== undefined) return 'exists';
+      await this.#writer.write([putName(name, { kind: 'user', passwordHash, createdAt: wall })]);
       return 'created';
     });
   }
 
+  /** Opens a locked name too. */
   setPassword(name: string, passwordHash: string): Promise<boolean> {
     return this.#locks.hold([name], async () => {
-      const record = await this.name(name);
+      const record = await this.#known(name);
       if (record?.kind !== 'user') return false;
-      await this.#writer.write([this.#putName(name, { ...record, passwordHash })]);
+      await this.#writer.write([putName(name, { kind: 'user', passwordHash, createdAt: record.createdAt })]);
       return true;
     });
   }
@@ -52,11 +106,11 @@ export class Names {
     wall: number,
   ): Promise<'new' | 'known' | 'is a user'> {
     return this.#locks.hold([name], async () => {
-      const known = await this.name(name);
+      const known = await this.#knownOrLost(name);
       if (known?.kind === 'user') return 'is a user';
       const { version, abilities } = says;
       const createdAt = known?.createdAt ?? wall;
-      const seen = [this.#putName(name, { kind: 'device', version, abilities, createdAt, lastSeenAt: wall })];
+      const seen = [putName(name, { kind: 'device', version, abilities, createdAt, lastSeenAt: wall })];
       const isNews = known === undefined || known.version !== version || known.abilities !== abilities;
       // Only the time is new: that may be lost.
       if (isNews) await this.#writer.write(seen);
@@ -71,17 +125,18 @@ export class Names {
     wall: number,
   ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'> {
     return this.#locks.hold([user, device], async () => {
-      const known = await this.name(device);
+      const known = await this.#knownOrLost(device);
       if (known?.kind === 'user') return 'is a user';
-      const [devices, users] = await Promise.all([this.#pairs('b', user), this.#pairs('r', device)]);
+      await this.#mendPair('b', user, device);
+      const [{ peers: devices }, { peers: users }] = await Promise.all([
+        this.#pairs('b', user),
+        this.#pairs('r', device),
+      ]);
       if (devices.includes(device)) return 'already';
       if (devices.length >= serverLimits.devicesPerUserMax) return 'user full';
       if (users.length >= serverLimits.usersPerDeviceMax) return 'device full';
-      const operations: Operation[] = [
-        { type: 'put', key: pairKey('b', user, device), value: EMPTY },
-        { type: 'put', key: pairKey('r', device, user), value: EMPTY },
-      ];
-      if (known === undefined) operations.push(this.#putName(device, { ...newDevice, createdAt: wall }));
+      const operations = [putPair('b', user, device), putPair('r', device, user)];
+      if (known === undefined) operations.push(putName(device, { ...newDevice, createdAt: wall }));
       await this.#writer.write(operations);
       return 'bound';
     });
@@ -89,6 +144,7 @@ export class Names {
 
   unbind(user: string, device: string): Promise<boolean> {
     return this.#locks.hold([user, device], async () => {
+      await this.#mendPair('b', user, device);
       if (!(await this.#db.has(pairKey('b', user, device)))) return false;
       await this.#writer.write([
         { type: 'del', key: pairKey('b', user, device) },
@@ -98,23 +154,57 @@ export class Names {
     });
   }
 
-  peers(name: string, kind: 'user' | 'device'): Promise<readonly string[]> {
-    return this.#pairs(kind === 'user' ? 'b' : 'r', name);
+  async peers(name: string, kind: 'user' | 'device'): Promise<readonly string[]> {
+    const pair = kind === 'user' ? 'b' : 'r';
+    for (;;) {
+      const { peers, damaged } = await this.#pairs(pair, name);
+      if (damaged.length === 0) return peers;
+      for (const peer of damaged) await this.#locks.hold([name, peer], () => this.#mendPair(pair, name, peer));
+    }
   }
 
-  async #pairs(kind: 'b' | 'r', first: string): Promise<string[]> {
+  async #pairs(kind: PairKind, first: string): Promise<Pairs> {
     const prefix = pairKey(kind, first, '');
-    const keys = await this.#db.keys(range(prefix)).all();
-    return keys.map((key) => decodeText(key, prefix.length) ?? '');
+    const pairs: Pairs = { peers: [], damaged: [] };
+    for (const [key, value] of await this.#db.iterator(range(prefix)).all()) {
+      const peer = textOf(key)?.slice(first.length + 1);
+      if (peer === undefined) await this.#writer.write(this.#dropPair(key, value));
+      else if (contentOf(key, value) === undefined) pairs.damaged.push(peer);
+      else pairs.peers.push(peer);
+    }
+    return pairs;
+  }
+
+  /** Each binding is stored from both sides: what is damaged is taken from the other one, or is lost. */
+  async #mendPair(kind: PairKind, first: string, second: string): Promise<void> {
+    const other = kind === 'b' ? 'r' : 'b';
+    const sides = [pairKey(kind, first, second), pairKey(other, second, first)];
+    const values = await this.#db.getMany(sides);
+    const isGood = sides.map((key, i) => values[i] !== undefined && contentOf(key, values[i]) !== undefined);
+    const operations: Operation[] = [];
+    for (const [i, key] of sides.entries()) {
+      const value = values[i];
+      if (value === undefined || isGood[i]) continue;
+      if (isGood[1 - i]) {
+        const outcome = 'the binding is there by its other half';
+        operations.push(this.#aside.keep(key, value, outcome), { type: 'put', key, value: checked(key, EMPTY) });
+      } else operations.push(...this.#dropPair(key, value));
+    }
+    if (operations.length > 0) await this.#writer.write(operations);
+  }
+
+  #dropPair(key: Uint8Array, value: Uint8Array): Operation[] {
+    return [this.#aside.keep(key, value, 'the binding is lost'), { type: 'del', key }];
   }
 
   /** Forgets a name and its bindings, and with them what `more` names, all at once. */
   remove(name: string, more: () => Promise<Operation[]>): Promise<boolean> {
     return this.#locks.hold([name], async () => {
-      if ((await this.name(name)) === undefined) return false;
+      if ((await this.#known(name)) === undefined) return false;
       const operations: Operation[] = [{ type: 'del', key: nameKey(name) }];
       for (const [kind, other] of [['b', 'r'] as const, ['r', 'b'] as const]) {
-        for (const peer of await this.#pairs(kind, name)) {
+        const { peers, damaged } = await this.#pairs(kind, name);
+        for (const peer of [...peers, ...damaged]) {
           operations.push({ type: 'del', key: pairKey(kind, name, peer) });
           operations.push({ type: 'del', key: pairKey(other, peer, name) });
         }
@@ -129,24 +219,34 @@ export class Names {
     kind: 'user' | 'device',
     after: string,
     count: number,
-  ): Promise<readonly (readonly [string, NameRecord])[]> {
-    const found: [string, NameRecord][] = [];
+  ): Promise<readonly (readonly [string, StoredName])[]> {
+    const found: [string, StoredName][] = [];
     const { lt } = range(encodeText(space.name));
     for await (const [key, value] of this.#db.iterator({ gt: nameKey(after), lt })) {
-      const record = decodeName(value);
-      if (record.kind === kind) found.push([decodeText(key, 1) ?? '', record]);
+      const name = textOf(key);
+      // What is under a key that no name has can only be damaged.
+      if (name === undefined || !isName(name)) await this.#writer.write(this.#dropName(key, value));
+      else {
+        const record = decodeName(key, value) ?? (await this.name(name));
+        if (record?.kind === kind) found.push([name, record]);
+      }
       if (found.length === count) break;
     }
     return found;
   }
+
+  #dropName(key: Uint8Array, value: Uint8Array): Operation[] {
+    return [this.#aside.keep(key, value, 'no name has this key'), { type: 'del', key }];
+  }
+}
+
+function putName(name: string, record: NameRecord): Operation {
+  return { type: 'put', key: nameKey(name), value: encodeName(name, record) };
+}
+
+function putPair(kind: PairKind, first: string, second: string): Operation {
+  const key = pairKey(kind, first, second);
+  return { type: 'put', key, value: checked(key, EMPTY) };
 }
 
 const EMPTY = new Uint8Array(0);
-
-const newDevice = {
-  kind: 'device',
-  version: undefined,
-  abilities: undefined,
-  createdAt: 0,
-  lastSeenAt: 0,
-} as const satisfies DeviceRecord;

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import type { NameRecord } from '../core/ports.ts';
 import {
   decodeName,
+  described,
   encodeName,
   inboxKey,
   inboxPrefix,
@@ -93,7 +94,7 @@ test('a name\u2019s record comes back as it was', () => {
   });
   fc.assert(
     fc.property(fc.oneof(user, device), (record: NameRecord) => {
-      const back = decodeName(encodeName(record));
+      const back = decodeName(nameKey('ann'), encodeName('ann', record));
       for (const [field, value] of Object.entries(record)) {
         // JSON has no -0.
         const found = (back as unknown as Record<string, unknown>)[field];
@@ -101,4 +102,32 @@ test('a name\u2019s record comes back as it was', () => {
       }
     }),
   );
+});
+
+test('a record of which any bit has turned, or that lies under another key, is damaged', () => {
+  const record: NameRecord = { kind: 'user', passwordHash: 'hash', createdAt: 1 };
+  const value = encodeName('ann', record);
+  for (let bit = 0; bit < value.length * 8; bit++) {
+    const damaged = value.slice();
+    damaged[bit >> 3]! ^= 1 << (bit & 7);
+    assert.equal(decodeName(nameKey('ann'), damaged), undefined, `bit ${bit}`);
+  }
+  assert.equal(decodeName(nameKey('anm'), value), undefined);
+  for (let length = 0; length < value.length; length++) {
+    assert.equal(decodeName(nameKey('ann'), value.subarray(0, length)), undefined, `${length} bytes`);
+  }
+  assert.deepEqual(decodeName(nameKey('ann'), value), record);
+});
+
+test('what a damaged record was of is told by its key', () => {
+  for (const [key, record, name] of [
+    [nameKey('ann'), 'name', 'ann'],
+    [pairKey('b', 'ann', 'lamp'), 'binding', 'ann and lamp'],
+    [pairKey('r', 'lamp', 'ann'), 'binding', 'lamp and ann'],
+    [inboxKey('m', 'ann', 77), 'messages', 'ann'],
+    [inboxKey('d', 'ann', 77), 'note of removed messages', 'ann'],
+  ] as const) {
+    const found = described(key);
+    assert.deepEqual([found.record, found.name], [record, name]);
+  }
 });

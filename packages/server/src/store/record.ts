@@ -1,10 +1,11 @@
 /** How messages, names and keys look on disk. */
 
+import { crc32 } from 'node:zlib';
 import { decodeText, encodeText, writeText } from '@hawser/protocol';
 import type { NameRecord } from '../core/ports.ts';
 
-/** Version of all that is written here; a store of another one is not opened. */
-export const SCHEMA = '1';
+/** Version of all that is written here. Older stores are migrated (`migrations.ts`), newer ones are not opened. */
+export const SCHEMA = 2;
 
 /** Stands for the version while a backup is copied in. */
 export const UNFINISHED = 'unfinished';
@@ -26,7 +27,10 @@ export const space = {
 } as const;
 
 export const metaKey = {
+  /** The version as plain text, that any other version can read; `1-2` while a store is being migrated. */
   schema: encodeText('!schema'),
+  /** The last key that the migration under way has done. */
+  migrated: encodeText('!migrated'),
   /** Positions below this may have been used. */
   positionLease: encodeText('!position'),
   /** How long the store has been in service, ms. */
@@ -94,10 +98,65 @@ export function receiverOf(key: Uint8Array): string {
   return decodeText(key, 1, key.length - POSITION_BYTES - 1) ?? '';
 }
 
-export function encodeName(record: NameRecord): Uint8Array {
-  return encodeText(JSON.stringify(record));
+// ---- names, bindings and notes of the store: CRC-32 of key and content (4), content
+
+const CRC_BYTES = 4;
+
+/** A record's value. The checksum covers the key too: a record under another key than its own is damaged. */
+export function checked(key: Uint8Array, content: Uint8Array): Uint8Array {
+  const value = new Uint8Array(CRC_BYTES + content.length);
+  value.set(content, CRC_BYTES);
+  new DataView(value.buffer).setUint32(0, crc32(content, crc32(key)));
+  return value;
 }
 
-export function decodeName(value: Uint8Array): NameRecord {
-  return JSON.parse(decodeText(value) ?? '') as NameRecord;
+/** What `checked` was given; `undefined` when the record is damaged. */
+export function contentOf(key: Uint8Array, value: Uint8Array): Uint8Array | undefined {
+  if (value.length < CRC_BYTES) return undefined;
+  const content = value.subarray(CRC_BYTES);
+  const view = new DataView(value.buffer, value.byteOffset, CRC_BYTES);
+  return view.getUint32(0) === crc32(content, crc32(key)) ? content : undefined;
+}
+
+/** A name as it is stored. A locked one stands in for a record that was damaged: nobody knows its password. */
+export type StoredName = NameRecord & { readonly locked?: true };
+
+export function encodeName(name: string, record: StoredName): Uint8Array {
+  return checked(nameKey(name), encodeText(JSON.stringify(record)));
+}
+
+/** `undefined` when the record is damaged. */
+export function decodeName(key: Uint8Array, value: Uint8Array): StoredName | undefined {
+  const content = contentOf(key, value);
+  return content && (JSON.parse(decodeText(content) ?? '') as StoredName);
+}
+
+/** The text after the first byte of a key; `undefined` when it is none. */
+export function textOf(key: Uint8Array): string | undefined {
+  return decodeText(key, 1);
+}
+
+/** A damaged record goes under this key. */
+export function asideKey(key: Uint8Array): Uint8Array {
+  const aside = new Uint8Array(key.length + 1);
+  aside[0] = space.damaged.charCodeAt(0);
+  aside.set(key, 1);
+  return aside;
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  [space.meta]: 'note of the store',
+  [space.name]: 'name',
+  [space.binding]: 'binding',
+  [space.reverse]: 'binding',
+  [space.segment]: 'messages',
+  [space.removed]: 'note of removed messages',
+};
+
+/** What a key is of, for the operator: the kind of record, and whose it is. */
+export function described(key: Uint8Array): { record: string; name: string; isOfInbox: boolean } {
+  const kind = String.fromCharCode(key[0] ?? 0);
+  const isOfInbox = kind === space.segment || kind === space.removed;
+  const text = (isOfInbox ? receiverOf(key) : textOf(key)) ?? '';
+  return { record: kinds[kind] ?? 'unknown', name: text.replace('\0', ' and '), isOfInbox };
 }

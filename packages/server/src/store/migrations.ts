@@ -1,0 +1,157 @@
+/**
+ * Brings stores of older versions to the present one, when they are opened. Each migration leads from one version to
+ * the next and walks the records it changes in batches. A batch holds the key it came to, so that after a crash the
+ * migration goes on where it was: no record is changed twice, and none is left out.
+ */
+
+import { decodeText, encodeText, isName } from '@hawser/protocol';
+import type { Log, NameRecord } from '../core/ports.ts';
+import { Aside, lockedName, standInFor } from './aside.ts';
+import { checked, encodeName, metaKey, pairKey, range, SCHEMA, type StoredName, space, textOf } from './record.ts';
+import { StoreUnusable } from './unusable.ts';
+import type { LevelDb, Operation } from './writer.ts';
+
+export interface Migration {
+  /** It leads to the version after this. */
+  readonly from: number;
+  /** What is new, for the operator. */
+  readonly brings: string;
+  /** Kinds of records, by the first byte of their keys, in the order in which they are converted. */
+  readonly kinds: readonly string[];
+  /** What a record becomes. */
+  convert(key: Uint8Array, value: Uint8Array, db: LevelDb, aside: Aside): Promise<readonly Operation[]>;
+  /** What is written with the new version, at the end. */
+  finish(db: LevelDb): Promise<readonly Operation[]>;
+}
+
+/** Version 2: names, bindings and notes of the store have a checksum. Version 1 had it for messages alone. */
+const checksums: Migration = {
+  from: 1,
+  brings: 'a checksum for names and bindings',
+  // Bindings first: by them it is told what a name is whose record cannot be read.
+  kinds: [space.binding, space.reverse, space.name],
+  async convert(key, value, db, aside) {
+    if (key[0] === space.name.charCodeAt(0)) return convertName(key, value, db, aside);
+    const [first = '', second = ''] = (textOf(key) ?? '').split('\0');
+    const twin = pairKey(key[0] === space.binding.charCodeAt(0) ? 'r' : 'b', second, first);
+    const isWhole = value.length === 0 && (await db.has(twin));
+    if (isWhole) return [{ type: 'put', key, value: checked(key, value) }];
+    return [aside.keep(key, value, 'the binding is lost'), { type: 'del', key }];
+  },
+  async finish(db) {
+    const operations: Operation[] = [];
+    for (const key of [metaKey.positionLease, metaKey.ran]) {
+      const value = await db.get(key);
+      if (value !== undefined) operations.push({ type: 'put', key, value: checked(key, value) });
+    }
+    return operations;
+  },
+};
+
+async function convertName(key: Uint8Array, value: Uint8Array, db: LevelDb, aside: Aside): Promise<Operation[]> {
+  const name = textOf(key);
+  if (name === undefined || !isName(name)) {
+    return [aside.keep(key, value, 'no name has this key'), { type: 'del', key }];
+  }
+  const record = nameOfVersion1(value);
+  if (record !== undefined) return [{ type: 'put', key, value: encodeName(name, record) }];
+  const standIn: StoredName = await standInFor(db, name);
+  const outcome = standIn.kind === lockedName.kind ? 'the name is locked' : 'the device may come as before';
+  return [aside.keep(key, value, outcome), { type: 'put', key, value: encodeName(name, standIn) }];
+}
+
+function nameOfVersion1(value: Uint8Array): NameRecord | undefined {
+  try {
+    const record = JSON.parse(decodeText(value) ?? '') as NameRecord;
+    const isUser = record.kind === 'user' && typeof record.passwordHash === 'string';
+    return isUser || record.kind === 'device' ? record : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** In order, without a gap, up to the present version. */
+export const migrations: readonly Migration[] = [checksums];
+
+const RECORDS_AT_ONCE = 1_000;
+const PROGRESS_EVERY_MS = 5_000;
+
+export interface MigrateOptions {
+  readonly db: LevelDb;
+  readonly folder: string;
+  readonly log: Log;
+  readonly recordsAtOnce?: number;
+}
+
+/** Brings a store with this schema record to the present version. Rejects with `StoreUnusable` when that cannot be. */
+export async function migrate(schema: string, options: MigrateOptions): Promise<void> {
+  const [, from = '', to] = /^(\d+)(?:-(\d+))?$/.exec(schema) ?? [];
+  if (from === '' || Number(to ?? from) > SCHEMA) throw new StoreUnusable(newerOrDamaged(options.folder, schema));
+  for (let version = Number(from); version < SCHEMA; version++) {
+    const migration = migrations.find((each) => each.from === version);
+    if (migration === undefined) throw new StoreUnusable(newerOrDamaged(options.folder, schema));
+    await run(migration, version === Number(from) && to !== undefined, options);
+  }
+}
+
+function newerOrDamaged(folder: string, schema: string): string {
+  return (
+    `${folder} was written by another version of Hawser ` +
+    `(its format is ${schema}, this version's is ${SCHEMA}): run that version, or a newer one`
+  );
+}
+
+async function run(migration: Migration, isUnderWay: boolean, options: MigrateOptions): Promise<void> {
+  const { db, folder, log } = options;
+  const to = migration.from + 1;
+  const fields = { folder, from: migration.from, to, brings: migration.brings };
+  if (isUnderWay) log.info(fields, 'the migration of the store goes on where it was broken off');
+  else {
+    log.warn(
+      fields,
+      'the store is migrated: an older version of Hawser can use a backup made before, but no longer this',
+    );
+    await db.batch([put(metaKey.schema, `${migration.from}-${to}`)], { sync: true });
+  }
+  const records = await convertAll(migration, options);
+  const last = await migration.finish(db);
+  await db.batch([...last, put(metaKey.schema, String(to)), { type: 'del', key: metaKey.migrated }], { sync: true });
+  log.info({ ...fields, records }, 'the store is migrated');
+}
+
+/** Returns how many records were converted. */
+async function convertAll(migration: Migration, options: MigrateOptions): Promise<number> {
+  const { db, log, recordsAtOnce = RECORDS_AT_ONCE } = options;
+  const aside = new Aside(log);
+  const done = await db.get(metaKey.migrated);
+  const kinds = migration.kinds.slice(done === undefined ? 0 : migration.kinds.indexOf(String.fromCharCode(done[0]!)));
+  let records = 0;
+  let saidAt = performance.now();
+  for (const kind of kinds) {
+    const { gte, lt } = range(encodeText(kind));
+    const from = done !== undefined && String.fromCharCode(done[0]!) === kind ? { gt: done } : { gte };
+    const entries = db.iterator<Uint8Array, Uint8Array>({ ...from, lt });
+    try {
+      for (;;) {
+        const next = await entries.nextv(recordsAtOnce);
+        const last = next.at(-1);
+        if (last === undefined) break;
+        const operations: Operation[] = [{ type: 'put', key: metaKey.migrated, value: last[0] }];
+        for (const [key, value] of next) operations.push(...(await migration.convert(key, value, db, aside)));
+        // Not synced: what is lost is done again, and the end is synced.
+        await db.batch(operations);
+        records += next.length;
+        if (performance.now() - saidAt < PROGRESS_EVERY_MS) continue;
+        saidAt = performance.now();
+        log.info({ records }, 'records migrated so far');
+      }
+    } finally {
+      await entries.close();
+    }
+  }
+  return records;
+}
+
+function put(key: Uint8Array, text: string): Operation {
+  return { type: 'put', key, value: encodeText(text) };
+}
