@@ -26,7 +26,7 @@ export class Committer {
   #busy = false;
   #idle: (() => void)[] = [];
 
-  constructor(store: Store, time: Time, cluster: Cluster | undefined, outcome: CommitOutcome) {
+  constructor(store: Store, time: Time, outcome: CommitOutcome, cluster?: Cluster) {
     this.#store = store;
     this.#time = time;
     this.#cluster = cluster;

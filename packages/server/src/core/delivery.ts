@@ -1,5 +1,5 @@
 import { type RefusalName, refusals, serverLimits } from '@hawser/protocol';
-import { Committer } from './committer.ts';
+import { type CommitOutcome, Committer } from './committer.ts';
 import type { Counters } from './counters.ts';
 import { Mailbox } from './mailbox.ts';
 import { contentHash, Message, stage } from './message.ts';
@@ -82,11 +82,12 @@ export class Delivery {
     this.#onFatal = ports.onFatal;
     const { cluster } = ports;
     this.routing = cluster && new Routing(cluster, ports.time, (name) => this.#mailboxes.get(name));
-    this.#committer = new Committer(ports.store, ports.time, cluster, {
+    const outcome: CommitOutcome = {
       committed: (message, result) => this.#committed(message, result),
       cancelled: (message) => message.mailbox.notStored(message),
       failed: (messages, error) => this.#commitFailed(messages, error),
-    });
+    };
+    this.#committer = new Committer(ports.store, ports.time, outcome, cluster);
   }
 
   // ---- sessions
