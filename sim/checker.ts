@@ -12,6 +12,10 @@ export { type Rule, rules, type Violation } from './rules.ts';
 const REMEMBERED_IDS = 1000;
 const REMEMBERED_MS = 600_000;
 const SENDER_PENDING_MAX = 1000;
+/** By how much nodes disagree on how long their store has been in service. */
+const RAN_SKEW_MS = 20;
+/** A binding removed takes effect on other nodes within this. */
+const BINDING_KNOWN_MS = 5000;
 
 /**
  * Compares what the server does with what PROTOCOL.md promises: the rules of `History`, and those for which one must see
@@ -29,8 +33,12 @@ export class Checker extends History {
   readonly #accepted = new Map<string, SentMessage>();
   readonly #senders = new Map<string, { accepted: number; pending: Set<SentMessage> }>();
 
-  constructor(scheduler: Scheduler, wall: WallClock, disk: Disk, messages: Messages, trace: Trace) {
+  /** There are several nodes: what one of them changes of bindings the others may know somewhat later. */
+  readonly #isCluster: boolean;
+
+  constructor(scheduler: Scheduler, wall: WallClock, disk: Disk, messages: Messages, trace: Trace, isCluster: boolean) {
     super(() => scheduler.now, messages, trace);
+    this.#isCluster = isCluster;
     this.#scheduler = scheduler;
     this.#wall = wall;
     this.#disk = disk;
@@ -42,11 +50,19 @@ export class Checker extends History {
 
   // ---- the server as a whole
 
-  override serverEnded(how: 'crash' | 'stop'): void {
-    super.serverEnded(how);
-    this.#current.clear();
-    this.#accepted.clear();
+  /** A run of a server has ended. Of what other nodes accepted the ids go on to be known. */
+  override serverEnded(how: 'crash' | 'stop', run: number): void {
+    super.serverEnded(how, run);
+    for (const [name, connection] of this.#current) if (connection.run === run) this.#current.delete(name);
+    if (this.#isCluster) this.run++;
+    else this.#accepted.clear();
     this.#senders.clear();
+  }
+
+  /** Others may have what a run of a node held: what only it knew is lost. */
+  nodeVoid(): void {
+    this.crashes++;
+    this.run++;
   }
 
   wallJumped(): void {
@@ -68,7 +84,7 @@ export class Checker extends History {
 
   protected override ageMsMost(message: SentMessage): number {
     this.noteWall();
-    return Math.max(this.#wallSeen - message.leastWall, super.ageMsMost(message));
+    return Math.max(this.#wallSeen - message.leastWall, super.ageMsMost(message)) + (this.#isCluster ? RAN_SKEW_MS : 0);
   }
 
   // ---- what the server writes
@@ -79,7 +95,8 @@ export class Checker extends History {
     connection.isLoggedIn = true;
     this.trace.note('logged in', connection.id, -1, name);
     const older = this.#current.get(name);
-    if (older !== undefined && older !== connection && !older.isClosed && !older.isSuperseded) {
+    const isServed = older !== undefined && !older.isClosed && !older.isSuperseded && !older.isVoid();
+    if (isServed && older !== connection) {
       this.broken('superseded', `connection ${older.id} of ${name} is still served when ${connection.id} is`);
     }
     if (older !== undefined) this.supersede(older);
@@ -135,7 +152,7 @@ export class Checker extends History {
     if (connection.role === 'app' && seen.isUser(to)) return 'yes';
     const [user, device] = connection.role === 'app' ? [from, to] : [to, from];
     const since = message.handedAt < 0 ? this.#scheduler.now : message.handedAt;
-    if (!this.#disk.isSettled(user, device, since)) return 'perhaps';
+    if (!this.#disk.isSettled(user, device, since - (this.#isCluster ? BINDING_KNOWN_MS : 0))) return 'perhaps';
     return seen.areBound(user, device) ? 'yes' : 'no';
   }
 
@@ -152,8 +169,11 @@ export class Checker extends History {
   }
 
   /** The server counts a receiver's ack. */
-  ackTaken(to: string, msgId: string): void {
+  ackTaken(run: number, to: string, msgId: string): void {
     const connection = this.#current.get(to);
+    if (connection !== undefined && connection.run !== run) {
+      this.broken('superseded', `an ack of ${msgId} to ${to} counted, which has a newer session elsewhere`);
+    }
     const message = connection?.lastPushed.get(msgId);
     this.trace.note('ack taken', -1, message?.id ?? -1);
     if (message === undefined || connection === undefined) return;
@@ -161,15 +181,24 @@ export class Checker extends History {
       // Sent for another message, or twice; but acks name only the msgId, and this one has it now.
       message.ackCame = true;
       message.receiverHasIt = true;
+      if (connection.outstanding.get(msgId) === message) connection.outstanding.delete(msgId);
     }
     this.ackCounted(connection, message);
     this.#senders.get(message.from)?.pending.delete(message);
   }
 
   /** The server took a message, or refused it where it could have taken it. */
-  accepted(from: string, msgId: string, to: string, msg: Uint8Array, outcome: string, isNew: boolean): void {
+  accepted(
+    run: number,
+    from: string,
+    msgId: string,
+    to: string,
+    msg: Uint8Array,
+    outcome: string,
+    isNew: boolean,
+  ): void {
     const message = this.messages.ofBytes(msg);
-    const connection = message?.handedOn.at(-1);
+    const connection = message?.handedOn.findLast((each) => !this.#isCluster || each.run === run);
     this.trace.note('accepted', connection?.id, message?.id ?? -1, isNew || outcome !== 'pending' ? outcome : 'joined');
     const isKnown = message !== undefined && connection !== undefined;
     if (!isKnown || message.from !== from || message.to !== to || message.msgId !== msgId) {

@@ -23,7 +23,7 @@ const EMPTY = new Uint8Array(0);
 export interface ClientPorts {
   readonly scheduler: Scheduler;
   readonly random: Random;
-  readonly host: Host;
+  readonly hosts: readonly Host[];
   readonly checker: Checker;
   readonly messages: Messages;
   readonly trace: Trace;
@@ -62,6 +62,7 @@ export class Client implements Peer {
   #toAck = new Set<SentMessage>();
   #recentIds: string[] = [];
   #mustRegister = false;
+  #home: Host | undefined;
 
   constructor(party: Party, habits: Habits, isMain: boolean, ports: ClientPorts) {
     this.party = party;
@@ -119,7 +120,8 @@ export class Client implements Peer {
 
   #connect(): void {
     if (this.#isDone || this.#wire !== undefined) return;
-    const { scheduler, random, host } = this.#ports;
+    const { scheduler, random } = this.#ports;
+    const host = this.#dispatched();
     const isSecure = !this.habits.encrypt;
     const { name, role } = this.party;
     const { nack, latencyMs } = this.habits;
@@ -135,6 +137,17 @@ export class Client implements Peer {
     this.#heardAt = scheduler.now;
     this.#askedAt = scheduler.now;
     this.#unanswered = 0;
+  }
+
+  /** The server that the dispatcher tells: mostly the same one, and another when that is gone. */
+  #dispatched(): Host {
+    const { hosts, random } = this.#ports;
+    if (hosts.length === 1) return hosts[0]!;
+    if (this.#home?.isListening !== true || random.chance(0.2)) {
+      const listening = hosts.filter((host) => host.isListening);
+      this.#home = random.pick(listening.length > 0 ? listening : hosts);
+    }
+    return this.#home;
   }
 
   #reconnectLater(ms: number): void {

@@ -1,4 +1,5 @@
 import type { Time, Timer } from '@hawser/server/core/ports';
+import type { Process } from './process.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -34,11 +35,12 @@ export class ServerTime implements Time {
   readonly #startedAt: number;
   readonly #openedAt: number;
   readonly #ranBefore: number;
+  readonly #process: Process;
   #immediates: (() => void)[] = [];
-  isOver = false;
 
-  constructor(scheduler: Scheduler, random: Random, wall: WallClock, ranBefore: number) {
+  constructor(scheduler: Scheduler, process: Process, random: Random, wall: WallClock, ranBefore: number) {
     this.#scheduler = scheduler;
+    this.#process = process;
     this.#random = random;
     this.#wall = wall;
     this.#openedAt = scheduler.now;
@@ -61,11 +63,15 @@ export class ServerTime implements Time {
 
   after(ms: number, call: () => void): Timer {
     const late = Math.max(0, ms + this.#random.between(-TIMER_EARLY_MS, TIMER_LATE_MS));
+    let isCancelled = false;
     const event = this.#scheduler.after(late, () => {
-      if (!this.isOver) call();
+      this.#process.run(() => {
+        if (!isCancelled) call();
+      });
     });
     return {
       cancel: () => {
+        isCancelled = true;
         event.call = undefined;
       },
     };
@@ -73,12 +79,12 @@ export class ServerTime implements Time {
 
   endOfTurn(call: () => void): void {
     if (this.#immediates.push(call) > 1) return;
-    this.#scheduler.after(this.#random.between(0, TURN_MS), () => this.#endTurn());
+    this.#process.after(this.#random.between(0, TURN_MS), () => this.#endTurn());
   }
 
   #endTurn(): void {
     const immediates = this.#immediates;
     this.#immediates = [];
-    for (const call of immediates) if (!this.isOver) call();
+    for (const call of immediates) if (!this.#process.isOver) call();
   }
 }

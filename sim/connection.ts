@@ -34,7 +34,16 @@ export class Connection {
   readonly handed: SentMessage[] = [];
   acceptedTo = 0;
 
-  constructor(id: number, run: number, client: Pick<Connection, 'name' | 'role' | 'nack'>) {
+  /** Whether the server's run holds nothing any more, as far as other nodes are concerned. */
+  readonly isVoid: () => boolean;
+
+  constructor(
+    id: number,
+    run: number,
+    client: Pick<Connection, 'name' | 'role' | 'nack'>,
+    isVoid: () => boolean = () => false,
+  ) {
+    this.isVoid = isVoid;
     this.id = id;
     this.name = client.name;
     this.role = client.role;

@@ -2,8 +2,8 @@ import type { Cipher } from '@hawser/protocol';
 import { BLOCK_BYTES, pad, unpaddedLength } from '@hawser/protocol';
 import { type Log, type Passwords, type Rsa, type RsaKey, StoreAway } from '@hawser/server/core/ports';
 import { DiskError } from './disk.ts';
+import type { Process } from './process.ts';
 import type { Random } from './random.ts';
-import type { Scheduler } from './scheduler.ts';
 
 /** Stands in for AES: whole blocks and padding as there, and no mathematics. */
 export class FakeCipher implements Cipher {
@@ -51,20 +51,20 @@ export function fakeSecret(random: Random): Uint8Array {
 }
 
 export class FakeRsa implements Rsa {
-  readonly #scheduler: Scheduler;
+  readonly #process: Process;
   readonly #random: Random;
 
-  constructor(scheduler: Scheduler, random: Random) {
-    this.#scheduler = scheduler;
+  constructor(process: Process, random: Random) {
+    this.#process = process;
     this.#random = random;
   }
 
   generate(): Promise<RsaKey> {
-    return this.#scheduler.promise(this.#random.between(10, 200), () => ({
+    return this.#process.promise(this.#random.between(10, 200), () => ({
       publicDer: new Uint8Array(8),
       decrypt: (ciphertext: Uint8Array) => {
         const secret = ciphertext.slice(0, KEY_BYTES);
-        return this.#scheduler.promise(this.#random.between(0.5, 5), () => secret);
+        return this.#process.promise(this.#random.between(0.5, 5), () => secret);
       },
     }));
   }
@@ -76,20 +76,20 @@ export function fakeHash(password: string): string {
 
 /** Stands in for argon2. */
 export class FakePasswords implements Passwords {
-  readonly #scheduler: Scheduler;
+  readonly #process: Process;
   readonly #random: Random;
 
-  constructor(scheduler: Scheduler, random: Random) {
-    this.#scheduler = scheduler;
+  constructor(process: Process, random: Random) {
+    this.#process = process;
     this.#random = random;
   }
 
   hash(password: string): Promise<string> {
-    return this.#scheduler.promise(this.#random.between(5, 50), () => fakeHash(password));
+    return this.#process.promise(this.#random.between(5, 50), () => fakeHash(password));
   }
 
   verify(password: string, hash: string | undefined): Promise<boolean> {
-    return this.#scheduler.promise(this.#random.between(5, 50), () => fakeHash(password) === hash);
+    return this.#process.promise(this.#random.between(5, 50), () => fakeHash(password) === hash);
   }
 }
 

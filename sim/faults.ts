@@ -3,6 +3,7 @@ import type { Client } from './client.ts';
 import type { WallClock } from './clock.ts';
 import type { Disk, DiskTrouble } from './disk.ts';
 import type { Host } from './host.ts';
+import type { Hub } from './hub.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Trace } from './trace.ts';
@@ -15,6 +16,9 @@ export interface FaultPlan {
   readonly diskTroubles: readonly DiskTrouble[];
   readonly networkEveryMs: number;
   readonly jumpEveryMs: number;
+  /** In a cluster: nodes that are paused or cut off, directories that are away, packets that are lost. */
+  readonly nodeEveryMs: number;
+  readonly loss: number;
 }
 
 export function drawFaults(random: Random): FaultPlan {
@@ -29,6 +33,19 @@ export function drawFaults(random: Random): FaultPlan {
     ),
     networkEveryMs: perhaps(0.8, 200, 10_000),
     jumpEveryMs: perhaps(0.3, 5000, 60_000),
+    nodeEveryMs: Infinity,
+    loss: 0,
+  };
+}
+
+/** In a cluster the store is a database: it is slow or away, and does not end the servers. */
+export function drawClusterFaults(random: Random): FaultPlan {
+  const plan = drawFaults(random);
+  return {
+    ...plan,
+    diskTroubles: (['slow', 'away'] as const).filter(() => random.chance(0.5)),
+    nodeEveryMs: random.chance(0.7) ? random.magnitude(1000, 30_000) : Infinity,
+    loss: random.chance(0.4) ? random.magnitude(0.001, 0.2) : 0,
   };
 }
 
@@ -37,7 +54,8 @@ export interface FaultPorts {
   readonly random: Random;
   readonly wall: WallClock;
   readonly disk: Disk;
-  readonly host: Host;
+  readonly hosts: readonly Host[];
+  readonly hub: Hub | undefined;
   readonly clients: readonly Client[];
   readonly checker: Checker;
   readonly trace: Trace;
@@ -61,7 +79,10 @@ export class Faults {
     if (plan.diskTroubles.length > 0) this.#repeat(plan.diskEveryMs, () => this.#disturbDisk());
     this.#repeat(plan.networkEveryMs, () => this.#disturbNetwork());
     this.#repeat(plan.jumpEveryMs, () => this.#jump());
-    this.#revive();
+    this.#repeat(plan.nodeEveryMs, () => this.#disturbNode());
+    const { hosts, hub } = this.#ports;
+    if (hub !== undefined) hub.loss = plan.loss;
+    for (const host of hosts) this.#revive(host);
   }
 
   #repeat(meanMs: number, call: () => void): void {
@@ -75,21 +96,22 @@ export class Faults {
   }
 
   /** A server that failed is started again, as by its supervisor. */
-  #revive(): void {
-    const { scheduler, random, host } = this.#ports;
+  #revive(host: Host): void {
+    const { scheduler, random } = this.#ports;
     scheduler.after(random.between(200, 3000), () => {
       if (host.isDown) host.start();
-      this.#revive();
+      this.#revive(host);
     });
   }
 
   #crash(): void {
-    const { host, random } = this.#ports;
-    host.crash(random.chance(0.6) ? 'power' : 'process');
+    const { hosts, random } = this.#ports;
+    random.pick(hosts).crash(random.chance(0.6) ? 'power' : 'process');
   }
 
   #stop(): void {
-    const { host, scheduler, random } = this.#ports;
+    const { hosts, scheduler, random } = this.#ports;
+    const host = random.pick(hosts);
     host.stop(() => scheduler.after(random.magnitude(10, 2000), () => host.start()));
   }
 
@@ -129,6 +151,35 @@ export class Faults {
     }
   }
 
+  #disturbNode(): void {
+    const { random, hosts, hub, scheduler, trace } = this.#ports;
+    if (hub === undefined) return;
+    const host = random.pick(hosts);
+    const ms = random.magnitude(50, 20_000);
+    switch (random.pick(['pause', 'cut', 'one way', 'hub'] as const)) {
+      case 'pause':
+        host.pause(ms);
+        break;
+      case 'cut':
+        host.cut(ms, random.chance(0.5));
+        break;
+      case 'one way': {
+        const other = random.pick(hosts);
+        hub.cut(host.name, other.name, ms);
+        trace.note('node', Math.round(ms), -1, `nothing goes from ${host.name} to ${other.name}`);
+        break;
+      }
+      case 'hub':
+        if (hub.isAway) break;
+        hub.isAway = true;
+        trace.note('node', Math.round(ms), -1, 'the hub is away');
+        scheduler.after(ms, () => {
+          hub.isAway = false;
+        });
+        break;
+    }
+  }
+
   #jump(): void {
     const { wall, random, checker, trace } = this.#ports;
     const ms = (random.chance(0.5) ? 1 : -1) * Math.round(random.magnitude(10, random.chance(0.3) ? 3.5e9 : 100_000));
@@ -141,7 +192,8 @@ export class Faults {
   /** The end of trouble: the disk works, the server runs and is not disturbed any more. */
   heal(): void {
     this.#isOver = true;
-    const { disk } = this.#ports;
+    const { disk, hub } = this.#ports;
     disk.trouble = 'none';
+    hub?.heal();
   }
 }

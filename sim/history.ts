@@ -45,7 +45,7 @@ export abstract class History {
     this.run++;
   }
 
-  serverEnded(how: 'crash' | 'stop'): void {
+  serverEnded(how: 'crash' | 'stop', _run: number): void {
     if (how === 'crash') this.crashes++;
   }
 

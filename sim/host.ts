@@ -8,6 +8,8 @@ import { Connection } from './connection.ts';
 import type { CrashKind, Disk } from './disk.ts';
 import { FakeCipher, FakePasswords, FakeRsa, QuietLog } from './fakes.ts';
 import { type FrameReader, readFrames, type ServerFrame } from './frames.ts';
+import type { Hub, Link } from './hub.ts';
+import { Process } from './process.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import { SimStore, type StoreLimits } from './store.ts';
@@ -19,6 +21,10 @@ const SWEEP_EVERY_MS = 3_600_000;
 const STOP_TIMEOUT_MS = 10_000;
 
 export interface HostPorts {
+  /** Which of the hosts it is, from 0. */
+  readonly number: number;
+  /** The other nodes, when there are any. */
+  readonly hub: Hub | undefined;
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly wall: WallClock;
@@ -33,6 +39,8 @@ export interface HostPorts {
 /** One run of the server, from its start to its crash or end. */
 interface Run {
   readonly number: number;
+  readonly process: Process;
+  readonly link: Link | undefined;
   readonly time: ServerTime;
   readonly store: SimStore;
   readonly log: QuietLog;
@@ -43,6 +51,7 @@ interface Run {
 /** A machine with the server on it: it crashes, stops and starts again, over the same disk. */
 export class Host {
   readonly #ports: HostPorts;
+  readonly name: string;
   #run: Run | undefined;
   #runs = 0;
   #connections = 0;
@@ -52,6 +61,12 @@ export class Host {
 
   constructor(ports: HostPorts) {
     this.#ports = ports;
+    this.name = `n${ports.number}`;
+  }
+
+  /** The cluster as the present run sees it. */
+  get link(): Link | undefined {
+    return this.#run?.link;
   }
 
   get isListening(): boolean {
@@ -74,12 +89,20 @@ export class Host {
 
   start(): void {
     if (this.#run !== undefined) return;
-    const { scheduler, random, wall, disk, checker, trace, options, limits, bug } = this.#ports;
-    const time = new ServerTime(scheduler, random, wall, disk.ran);
-    const store = new SimStore({ disk, scheduler, random, checker, trace, limits });
+    const { number, hub, scheduler, random, wall, disk, checker, trace, options, limits, bug } = this.#ports;
+    const process = new Process(scheduler);
+    // Nodes agree on how long their store has been in service, but for the time that it takes to ask.
+    const ran = hub === undefined ? disk.ran : scheduler.now + random.between(-5, 5);
+    const time = new ServerTime(scheduler, process, random, wall, ran);
+    const link = hub?.join(this.name, this.#runs + 1, process, time);
+    const cluster = link && hub && { isVoid: () => hub.isVoid(link.self), isCut: () => link.isCutFromStore };
+    const store = new SimStore({ disk, scheduler, random, checker, trace, limits, process, cluster });
     const log = new QuietLog();
+    // Each run of each host has a number of its own.
     const run: Run = {
-      number: ++this.#runs,
+      number: ++this.#runs * 100 + number,
+      process,
+      link,
       time,
       store,
       log,
@@ -90,8 +113,8 @@ export class Host {
     this.#isStopping = false;
     trace.note('server started', run.number);
     checker.serverStarted();
-    const rsa = new FakeRsa(scheduler, random);
-    const passwords = new FakePasswords(scheduler, random);
+    const rsa = new FakeRsa(process, random);
+    const passwords = new FakePasswords(process, random);
     const createCipher = (key: Uint8Array) => new FakeCipher(key);
     const onFatal = (): void => {
       if (this.#run !== run) return;
@@ -102,11 +125,12 @@ export class Host {
     };
     store.onBroken = onFatal;
     bug?.store?.(store);
-    void Core.open({ time, log, store, passwords, rsa, onFatal, createCipher }, options).then((core) => {
+    const ports = { time, log, store, passwords, rsa, cluster: link, onFatal, createCipher };
+    void Core.open(ports, options).then((core) => {
       if (this.#run !== run) return;
       run.core = core;
       bug?.core?.(core);
-      observe(core, checker);
+      observe(core, checker, run.number);
       this.#noteRan(run);
       this.#sweep(run, core);
     });
@@ -132,10 +156,10 @@ export class Host {
     if (run === undefined) return;
     this.crashes++;
     this.#end(run);
-    const { disk, scheduler, random, checker, trace } = this.#ports;
-    const lost = disk.crash(kind, scheduler.now);
+    const { hub, disk, scheduler, random, checker, trace } = this.#ports;
+    const lost = hub === undefined ? disk.crash(kind, scheduler.now) : 0;
     trace.note('server crashed', run.number, lost, kind);
-    checker.serverEnded('crash');
+    checker.serverEnded('crash', run.number);
     for (const wire of run.connections.keys()) wire.serverCrashed(kind === 'process' || random.chance(0.5));
   }
 
@@ -162,21 +186,38 @@ export class Host {
         killed.call = undefined;
         disk.ran = run.time.ran();
         run.store.close();
+        run.link?.leave();
         this.#end(run);
-        trace.note('server stopped');
-        checker.serverEnded('stop');
+        trace.note('server stopped', run.number);
+        checker.serverEnded('stop', run.number);
         for (const wire of run.connections.keys()) wire.serverCrashed(true);
         stopped();
       });
     });
   }
 
+  /** Nothing of the present run happens for so long, as after SIGSTOP. */
+  pause(ms: number): void {
+    const run = this.#run;
+    if (run === undefined) return;
+    run.process.pause(ms);
+    this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} is paused`);
+  }
+
+  /** Its way to the hub and to other nodes is cut for so long, and perhaps the one to the store. */
+  cut(ms: number, alsoFromStore: boolean): void {
+    const link = this.#run?.link;
+    if (link === undefined) return;
+    link.cutFor(ms, alsoFromStore);
+    const what = alsoFromStore ? 'is cut off' : 'is cut off, but not from the store';
+    this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} ${what}`);
+  }
+
   #end(run: Run): void {
-    run.time.isOver = true;
-    run.store.isOver = true;
+    run.process.isOver = true;
     this.#run = undefined;
     this.#isStopping = false;
-    this.#ports.scheduler.alwaysSettles = false;
+    this.#ports.scheduler.alwaysSettles = this.#ports.hub !== undefined;
   }
 
   // ---- connections
@@ -191,7 +232,10 @@ export class Host {
     const core = run?.core;
     if (run === undefined || core === undefined || this.#isStopping) return undefined;
     const { scheduler, random, checker, trace } = this.#ports;
-    const connection = new Connection(this.#connections++, run.number, client);
+    const { hub } = this.#ports;
+    const id = this.#connections++ * (hub === undefined ? 1 : 10) + this.#ports.number;
+    const isVoid = (): boolean => run.link !== undefined && hub?.isVoid(run.link.self) === true;
+    const connection = new Connection(id, run.number, client, isVoid);
     const reader: FrameReader = {
       cipher: () => wire.cipher,
       pushed: ({ from, to, msgid, msg }) => checker.pushed(connection, from, to, msgid, msg.n, JSON.stringify(msg)),
@@ -201,6 +245,7 @@ export class Host {
       scheduler,
       random,
       time: run.time,
+      process: run.process,
       peer,
       latencyMs,
       secure,
@@ -217,7 +262,7 @@ export class Host {
       },
     });
     run.connections.set(wire, connection);
-    trace.note('connected', connection.id);
+    trace.note('connected', connection.id, run.number, client.name);
     const session = core.connect(wire);
     wire.serve(session);
     return { wire, connection };
@@ -244,18 +289,18 @@ function answered(checker: Checker, connection: Connection, frame: ServerFrame):
 }
 
 /** Watches two decisions that no bytes tell of: which message was taken when, and which ack counted. */
-function observe(core: Core, checker: Checker): void {
+function observe(core: Core, checker: Checker, run: number): void {
   const { delivery, counters } = core;
   const accept = delivery.accept.bind(delivery);
   delivery.accept = (sender, msgId, isEncrypt, to, msg, ttl) => {
     const before = counters.accepted;
     const outcome = accept(sender, msgId, isEncrypt, to, msg, ttl);
-    checker.accepted(sender.name, msgId, to, msg, outcome, counters.accepted > before);
+    checker.accepted(run, sender.name, msgId, to, msg, outcome, counters.accepted > before);
     return outcome;
   };
   const acked = delivery.acked.bind(delivery);
   delivery.acked = (message) => {
-    checker.ackTaken(message.to, message.msgId);
+    checker.ackTaken(run, message.to, message.msgId);
     acked(message);
   };
 }

@@ -19,6 +19,7 @@ const USAGE = `npm run sim -- [options]
   --for MINUTES  as many seeds as fit into this time
   --minutes M    how long the trouble lasts, simulated; drawn from the seed when not given
   --clients C    how many clients; drawn from the seed when not given
+  --nodes K      how many servers (1); more than one are a cluster
   --bug NAME     with a deliberate bug: ${Object.keys(bugs).join(', ')}
   --trace LINES  lines of the trace to print of a failing seed (80); --trace all for the whole
   --message ID   print the trace of this message instead of the one that failed, or of all`;
@@ -33,6 +34,7 @@ const { values } = parseArgs({
     for: { type: 'string' },
     minutes: { type: 'string' },
     clients: { type: 'string' },
+    nodes: { type: 'string' },
     bug: { type: 'string' },
     trace: { type: 'string' },
     message: { type: 'string' },
@@ -40,7 +42,7 @@ const { values } = parseArgs({
   },
 });
 
-function number(name: 'seed' | 'seeds' | 'for' | 'minutes' | 'clients' | 'message'): number | undefined {
+function number(name: 'seed' | 'seeds' | 'for' | 'minutes' | 'clients' | 'nodes' | 'message'): number | undefined {
   const text = values[name];
   if (text === undefined) return undefined;
   const value = Number(text);
@@ -51,6 +53,7 @@ function number(name: 'seed' | 'seeds' | 'for' | 'minutes' | 'clients' | 'messag
 
 const minutes = number('minutes');
 const clients = number('clients');
+const nodes = number('nodes');
 const { bug } = values;
 if (values.help === true || (bug !== undefined && bugNamed(bug) === undefined)) {
   console.log(USAGE);
@@ -60,7 +63,7 @@ const first = number('seed') ?? Math.floor(Math.random() * 2 ** 31);
 const count = number('for') !== undefined ? Number.POSITIVE_INFINITY : (number('seeds') ?? 1);
 
 function replay(seed: number): string {
-  const options = Object.entries({ minutes, clients, bug: bug && `'${bug}'` });
+  const options = Object.entries({ minutes, clients, nodes, bug: bug && `'${bug}'` });
   const given = options.map(([name, value]) => (value === undefined ? '' : ` --${name} ${value}`));
   return `npm run sim -- --seed ${seed}${given.join('')}`;
 }
@@ -71,6 +74,7 @@ async function explain(seed: number): Promise<RunSummary> {
     seed,
     minutes,
     clients,
+    nodes,
     bug: bug === undefined ? undefined : bugNamed(bug),
     traced: TRACED,
   });
@@ -93,7 +97,7 @@ async function many(): Promise<number> {
   const until = began + (number('for') ?? Number.POSITIVE_INFINITY) * 60_000;
   let seed = first;
   const next = (): Job | undefined =>
-    seed - first >= count || performance.now() > until ? undefined : { seed: seed++, minutes, clients, bug };
+    seed - first >= count || performance.now() > until ? undefined : { seed: seed++, minutes, clients, nodes, bug };
   const failed: number[] = [];
   await new Crew().run(next, (run) => {
     figures.add(run);

@@ -17,7 +17,9 @@ async function runAll(seeds: readonly number[]): Promise<RunSummary[]> {
   await new Crew().run(
     () => {
       const seed = left.shift();
-      return seed === undefined ? undefined : { seed, minutes: undefined, clients: undefined, bug: undefined };
+      return seed === undefined
+        ? undefined
+        : { seed, minutes: undefined, clients: undefined, nodes: undefined, bug: undefined };
     },
     (run) => {
       runs.push(run);
@@ -70,7 +72,8 @@ for (const [bug, { within }] of Object.entries(bugs) as [BugName, { within: numb
     let seed = 1;
     const caught: RunSummary[] = [];
     await new Crew().run(
-      () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, bug }),
+      () =>
+        seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes: undefined, bug },
       (run) => {
         if (run.violations.length === 0) return undefined;
         caught.push(run);

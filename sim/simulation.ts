@@ -3,9 +3,10 @@ import { Checker, type Violation } from './checker.ts';
 import { Client } from './client.ts';
 import { WallClock } from './clock.ts';
 import { Disk } from './disk.ts';
-import { drawFaults, Faults } from './faults.ts';
+import { drawClusterFaults, drawFaults, Faults } from './faults.ts';
 import { drawHabits, drawPace } from './habits.ts';
 import { Host } from './host.ts';
+import { Hub } from './hub.ts';
 import { Messages } from './message.ts';
 import type { Party } from './party.ts';
 import { Random } from './random.ts';
@@ -18,6 +19,8 @@ export interface SimulationOptions {
   /** How long there is trouble; drawn from the seed when not given. */
   readonly minutes?: number | undefined;
   readonly clients?: number | undefined;
+  /** Servers; more than one are a cluster. */
+  readonly nodes?: number | undefined;
   readonly bug?: Bug | undefined;
   /** Entries of the trace to keep in words. */
   readonly traced?: number;
@@ -40,6 +43,8 @@ export interface Outcome {
 /** How long all may take to be delivered, and connections to be noticed as gone. */
 const DRAIN_MS = 240_000;
 const STEP_MS = 500;
+/** How long nodes keep routes that nobody uses, and what they know of acked pushes. */
+const ROUTES_IDLE_MS = 620_000;
 
 /** One run: trouble, then all is well and everything must be delivered, then everybody leaves. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
@@ -58,23 +63,33 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const wall = new WallClock(scheduler);
   const disk = new Disk(new Random(options.seed, 1));
   const messages = new Messages();
-  const checker = new Checker(scheduler, wall, disk, messages, trace);
+  const nodes = options.nodes ?? 1;
+  const checker = new Checker(scheduler, wall, disk, messages, trace, nodes > 1);
   disk.onDurable = (message) => checker.durable(message);
   const count = options.clients ?? Math.round(random.magnitude(2, 50));
   const parties = drawParties(random, count);
   disk.prepare(initially(parties));
   const coreOptions = drawOptions(random);
-  const host = new Host({
-    scheduler,
-    random: new Random(options.seed, 2),
-    wall,
-    disk,
-    checker,
-    trace,
-    options: coreOptions,
-    limits: drawLimits(random),
-    bug: options.bug,
-  });
+  const limits = drawLimits(random);
+  const hub = nodes > 1 ? new Hub({ scheduler, random: new Random(options.seed, 4), trace, disk }) : undefined;
+  if (hub !== undefined) hub.onVoid = () => checker.nodeVoid();
+  const hosts = Array.from(
+    { length: nodes },
+    (_, number) =>
+      new Host({
+        number,
+        hub,
+        scheduler,
+        random: new Random(options.seed, 2 + 10 * number),
+        wall,
+        disk,
+        checker,
+        trace,
+        options: coreOptions,
+        limits,
+        bug: options.bug,
+      }),
+  );
   const pace = drawPace(random, count);
   const clients: Client[] = [];
   const used = new Set<Party>();
@@ -83,23 +98,27 @@ async function run(options: SimulationOptions): Promise<Outcome> {
     const own = new Random(options.seed, 100 + i);
     const habits = drawHabits(own, pace);
     clients.push(
-      new Client(party, habits, !used.has(party), { scheduler, random: own, host, checker, messages, trace }),
+      new Client(party, habits, !used.has(party), { scheduler, random: own, hosts, checker, messages, trace }),
     );
     used.add(party);
   }
-  const faults = new Faults(drawFaults(random), {
+  const plan = hub === undefined ? drawFaults(random) : drawClusterFaults(random);
+  const faults = new Faults(plan, {
     scheduler,
     random: new Random(options.seed, 3),
     wall,
     disk,
-    host,
+    hosts,
+    hub,
     clients,
     checker,
     trace,
   });
   const isDone = (): boolean => checker.hasFailed;
 
-  host.start();
+  // Nodes wait for each other in ways that no event of the simulator ends.
+  scheduler.alwaysSettles = hub !== undefined;
+  for (const host of hosts) host.start();
   for (const client of clients) client.start();
   faults.start();
   const troubleMs = (options.minutes ?? random.magnitude(0.1, 2)) * 60_000;
@@ -110,7 +129,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   } catch (error) {
     checker.broken('server error', error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
-  for (const line of host.logged) checker.broken('server error', line);
+  for (const host of hosts) for (const line of host.logged) checker.broken('server error', line);
   return {
     seed: options.seed,
     violations: checker.violations,
@@ -119,8 +138,8 @@ async function run(options: SimulationOptions): Promise<Outcome> {
     events: scheduler.events,
     clients: count,
     messages: messages.all.length,
-    crashes: host.crashes,
-    stops: host.stops,
+    crashes: hosts.reduce((sum, host) => sum + host.crashes, 0),
+    stops: hosts.reduce((sum, host) => sum + host.stops, 0),
     figures: checker.figures,
     trace,
   };
@@ -146,7 +165,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   }
 
   function isDrained(): boolean {
-    if (host.core === undefined || disk.seen.inboxes.size > 0) return false;
+    if (disk.seen.inboxes.size > 0 || hosts.some((host) => host.core === undefined)) return false;
     return clients.every((client) => client.pending.size === 0 && (client.isOnline || client.hasLeft));
   }
 
@@ -161,14 +180,19 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   async function leave(): Promise<void> {
     trace.note('phase', -1, -1, 'everybody leaves');
     for (const client of clients) client.leave();
-    await scheduler.run(scheduler.now + coreOptions.idleTimeoutMs + 80_000, isDone);
-    const core = host.core;
-    if (core === undefined || checker.hasFailed) return;
-    const { mailboxes, pendingBytes } = core.delivery.stats;
-    const { connections } = core;
-    const sessions = core.directory.size;
-    if (mailboxes > 0 || pendingBytes > 0 || connections > 0 || sessions > 0) {
-      checker.broken('left over', JSON.stringify({ mailboxes, pendingBytes, connections, sessions }));
+    await scheduler.run(
+      scheduler.now + coreOptions.idleTimeoutMs + (hub === undefined ? 80_000 : ROUTES_IDLE_MS),
+      isDone,
+    );
+    for (const { core, name } of hosts) {
+      if (core === undefined || checker.hasFailed) continue;
+      const { mailboxes, pendingBytes } = core.delivery.stats;
+      const { connections } = core;
+      const sessions = core.directory.size;
+      const holds = core.handover?.size ?? 0;
+      if (mailboxes > 0 || pendingBytes > 0 || connections > 0 || sessions > 0 || holds > 0) {
+        checker.broken('left over', JSON.stringify({ name, mailboxes, pendingBytes, connections, sessions, holds }));
+      }
     }
   }
 }

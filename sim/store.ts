@@ -1,6 +1,7 @@
 import {
   APPEND,
   type DeviceRecord,
+  Fenced,
   type NameRecord,
   type NewMessage,
   type Page,
@@ -11,6 +12,7 @@ import {
 import type { Checker } from './checker.ts';
 import type { Change } from './contents.ts';
 import { type Disk, DiskError } from './disk.ts';
+import type { Process } from './process.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Trace } from './trace.ts';
@@ -33,6 +35,10 @@ export interface SimStorePorts {
   readonly checker: Checker;
   readonly trace: Trace;
   readonly limits: StoreLimits;
+  /** The run of the server that it belongs to. */
+  readonly process: Process;
+  /** In a cluster the store is a database of its own, which outlives the servers. */
+  readonly cluster: { readonly isVoid: () => boolean; readonly isCut: () => boolean } | undefined;
 }
 
 interface Write {
@@ -50,6 +56,8 @@ export class SimStore implements Store {
   readonly #checker: Checker;
   readonly #trace: Trace;
   readonly #limits: StoreLimits;
+  readonly #process: Process;
+  readonly #cluster: SimStorePorts['cluster'];
   readonly #writes: Write[] = [];
   #isWriting = false;
   #isAppending = false;
@@ -59,8 +67,9 @@ export class SimStore implements Store {
   #lazy: Change[] = [];
   /** Told once that a write has failed: the server must end. */
   onBroken: () => void = () => {};
-  /** The process has ended: nothing more comes of it. */
-  isOver = false;
+  /** Of these this node knows that they are gone, and the database does not yet. */
+  #removed = new Map<string, Set<number>>();
+  #settled: (() => void)[] = [];
   /** A deliberate bug: what is written is not synced. */
   neverSyncs = false;
 
@@ -71,15 +80,17 @@ export class SimStore implements Store {
     this.#checker = ports.checker;
     this.#trace = ports.trace;
     this.#limits = ports.limits;
+    this.#process = ports.process;
+    this.#cluster = ports.cluster;
     // As with positions leased in blocks: none is given out twice.
     this.#disk.position += POSITIONS_SKIPPED;
   }
 
   /** A clean end: what waits is written and synced. */
   close(): void {
-    this.#flushLazy();
+    if (this.#cluster === undefined) this.#flushLazy();
+    else this.#flushRemovals();
     this.#disk.sync();
-    this.isOver = true;
   }
 
   // ---- writing
@@ -92,16 +103,41 @@ export class SimStore implements Store {
   }
 
   #later(ms: number, call: () => void): void {
-    this.#scheduler.after(ms, () => {
-      if (!this.isOver) call();
-    });
+    this.#process.after(ms, call);
   }
 
   #next(): void {
     const write = this.#writes[0];
     if (this.#isWriting || write === undefined) return;
     this.#isWriting = true;
-    this.#later(this.#disk.writeMs(), () => this.#put(write));
+    if (this.#cluster === undefined) this.#later(this.#disk.writeMs(), () => this.#put(write));
+    else this.#ask(write, this.#cluster);
+  }
+
+  /** The database commits at one moment; who asked hears of it later, or never. */
+  #ask(write: Write, cluster: NonNullable<SimStorePorts['cluster']>): void {
+    this.#scheduler.after(this.#disk.writeMs() + this.#disk.syncMs(), () => {
+      // What was sent before its node ended may be committed all the same.
+      if (this.#process.isOver && this.#random.chance(0.5)) return;
+      const isAway = this.#isAway;
+      const isCommitted = !cluster.isVoid() && (!isAway || this.#random.chance(0.2));
+      if (isCommitted) this.#commit(write.prepare());
+      const error = isAway ? new StoreAway('the store is away') : new Fenced('this node is void');
+      this.#later(this.#random.magnitude(0.01, 5), () =>
+        this.#settle(write, isAway || !isCommitted ? error : undefined),
+      );
+    });
+  }
+
+  #commit(changes: readonly Change[]): void {
+    if (changes.length === 0) return;
+    this.#disk.write(changes);
+    if (!this.neverSyncs) this.#disk.sync();
+    for (const change of changes) this.#disk.seen.apply(change);
+  }
+
+  get #isAway(): boolean {
+    return this.#disk.trouble === 'away' || this.#cluster?.isCut() === true;
   }
 
   #put(write: Write): void {
@@ -152,7 +188,29 @@ export class SimStore implements Store {
   }
 
   #writeLazily(change: Change): void {
-    if (this.#lazy.push(change) === 1) this.#later(LAZY_MS, () => this.#flushLazy());
+    if (this.#cluster !== undefined) {
+      this.#scheduler.after(this.#disk.writeMs(), () => this.#commit([change]));
+    } else if (this.#lazy.push(change) === 1) this.#later(LAZY_MS, () => this.#flushLazy());
+  }
+
+  /** Removals take effect in the database together, some time after they were made. */
+  #flushRemovals(): void {
+    if (this.#isAway) {
+      this.#later(LAZY_MS, () => this.#flushRemovals());
+      return;
+    }
+    const changes: Change[] = [];
+    for (const [to, positions] of this.#removed) {
+      for (const position of positions) changes.push({ type: 'delete', to, position });
+    }
+    this.#removed = new Map();
+    this.#commit(changes);
+    if (this.#settled.length > 0) this.#scheduler.settled = true;
+    for (const resolve of this.#settled.splice(0)) resolve();
+  }
+
+  #isRemoved(to: string, position: number): boolean {
+    return this.#removed.size > 0 && this.#removed.get(to)?.has(position) === true;
   }
 
   // ---- reading
@@ -161,7 +219,7 @@ export class SimStore implements Store {
   #read<Result>(read: () => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#later(this.#disk.readMs(), () => {
-        if (this.#disk.trouble === 'away') {
+        if (this.#isAway) {
           this.#scheduler.settled = true;
           reject(new StoreAway('the store is away'));
           return;
@@ -346,7 +404,12 @@ export class SimStore implements Store {
   }
 
   hasBacklog(receiver: string): Promise<boolean> {
-    return this.#read(() => this.#disk.seen.inboxes.has(receiver));
+    return this.#read(() => {
+      for (const position of this.#disk.seen.inboxes.get(receiver)?.messages.keys() ?? []) {
+        if (!this.#isRemoved(receiver, position)) return true;
+      }
+      return false;
+    });
   }
 
   page(receiver: string, after: number, count: number, bytes: number): Promise<Page> {
@@ -354,7 +417,7 @@ export class SimStore implements Store {
       const messages: StoredMessage[] = [];
       let left = bytes;
       for (const message of this.#disk.seen.inboxes.get(receiver)?.messages.values() ?? []) {
-        if (message.position <= after) continue;
+        if (message.position <= after || this.#isRemoved(receiver, message.position)) continue;
         if (messages.length === count || (left <= 0 && messages.length > 0)) return { messages, end: false };
         messages.push({ ...message });
         left -= message.msg.length;
@@ -369,7 +432,7 @@ export class SimStore implements Store {
       const inbox = this.#disk.seen.inboxes.get(receiver);
       return positions.flatMap((position) => {
         const message = inbox?.messages.get(position);
-        return message === undefined ? [] : [{ ...message }];
+        return message === undefined || this.#isRemoved(receiver, position) ? [] : [{ ...message }];
       });
     });
   }
@@ -377,14 +440,21 @@ export class SimStore implements Store {
   remove(message: Pick<StoredMessage, 'to' | 'from' | 'msgId' | 'position'> & { readonly size: number }): void {
     const { to, position } = message;
     const stored = this.#disk.seen.inboxes.get(to)?.messages.get(position);
-    if (stored === undefined) return;
-    this.#disk.seen.delete(to, position);
+    if (stored === undefined || this.#isRemoved(to, position)) return;
     this.#checker.removed(stored);
-    this.#writeLazily({ type: 'delete', to, position });
+    if (this.#cluster === undefined) {
+      this.#disk.seen.delete(to, position);
+      this.#writeLazily({ type: 'delete', to, position });
+      return;
+    }
+    if (this.#removed.size === 0) this.#later(LAZY_MS, () => this.#flushRemovals());
+    const removed = this.#removed.get(to);
+    if (removed === undefined) this.#removed.set(to, new Set([position]));
+    else removed.add(position);
   }
 
   whenRemoved(): Promise<void> {
-    return Promise.resolve();
+    return this.#removed.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#settled.push(resolve));
   }
 
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]> {

@@ -30,6 +30,11 @@ export const traced = [
   'command', // connection, cmd; what
   'binding', // what became of it; who
   'phase', // what
+  'claimed', // token; name, and who had it
+  'released', // token; name
+  'void', // node
+  'node', // for ms; what befell it
+  'packet', // what, from where to where
 ] as const;
 
 export type TraceKind = (typeof traced)[number];

@@ -2,6 +2,7 @@ import type { Cipher } from '@hawser/protocol';
 import type { Time, Wire } from '@hawser/server/core/ports';
 import type { Session } from '@hawser/server/core/session';
 import type { ServerFrame } from './frames.ts';
+import type { Process } from './process.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -33,6 +34,7 @@ export interface WirePorts {
   readonly random: Random;
   /** Of the run of the server that it leads to. */
   readonly time: Time;
+  readonly process: Process;
   readonly peer: Peer;
   readonly latencyMs: number;
   readonly secure: boolean;
@@ -156,7 +158,7 @@ export class SimWire implements Wire {
     this.#take();
     if (this.#needsDrain && this.unsentBytes === 0 && !this.#serverGone) {
       this.#needsDrain = false;
-      this.#session?.drained();
+      this.#ports.process.run(() => this.#session?.drained());
     }
   }
 
@@ -172,7 +174,7 @@ export class SimWire implements Wire {
     this.#serverGone = true;
     this.#ports.closed();
     this.#up = [];
-    this.#session?.gone();
+    this.#ports.process.run(() => this.#session?.gone());
   }
 
   #tellClient(ms: number): void {
@@ -301,7 +303,11 @@ export class SimWire implements Wire {
     this.#pumpSet = false;
     const session = this.#session;
     if (this.#serverGone || this.#isPaused) return;
-    const { scheduler } = this.#ports;
+    const { scheduler, process } = this.#ports;
+    if (process.isPaused) {
+      process.run(() => this.#setPump(scheduler.now));
+      return;
+    }
     if (scheduler.now < this.#stalledTo) {
       this.#setPump(this.#stalledTo);
       return;

@@ -7,11 +7,14 @@ export interface Job {
   readonly seed: number;
   readonly minutes: number | undefined;
   readonly clients: number | undefined;
+  readonly nodes: number | undefined;
   readonly bug: string | undefined;
 }
 
-parentPort?.on('message', ({ seed, minutes, clients, bug }: Job) => {
-  void simulate({ seed, minutes, clients, bug: bug === undefined ? undefined : bugNamed(bug) }).then((outcome) => {
-    parentPort?.postMessage(summary(outcome) satisfies RunSummary);
-  });
+parentPort?.on('message', ({ seed, minutes, clients, nodes, bug }: Job) => {
+  void simulate({ seed, minutes, clients, nodes, bug: bug === undefined ? undefined : bugNamed(bug) }).then(
+    (outcome) => {
+      parentPort?.postMessage(summary(outcome) satisfies RunSummary);
+    },
+  );
 });

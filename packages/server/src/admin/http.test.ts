@@ -100,6 +100,7 @@ test('every counter shows in its own metric, and counts', async () => {
     takeovers: 'hawser_takeovers_total',
     accepted: 'hawser_messages_accepted_total',
     joined: 'hawser_messages_joined_total',
+    forwarded: 'hawser_messages_forwarded_total',
     pushed: 'hawser_messages_pushed_total',
     redelivered: 'hawser_messages_redelivered_total',
     acked: 'hawser_messages_acked_total',

@@ -132,19 +132,19 @@ export class Core implements Services {
   // ---- other nodes
 
   #packet(from: string, packet: Packet): void {
-    if (this.isFenced(this.time.now()) || this.delivery.routing?.packet(from, packet) !== false) return;
+    if (this.isFenced || this.delivery.routing?.packet(from, packet) !== false) return;
     if (packet.type === 'takeOver') {
       this.handover?.handOver(from, packet.name, packet.token).catch((error: unknown) => {
         // Whoever asked asks again.
         this.log.warn({ err: error, name: packet.name }, 'a name could not be handed over');
       });
-    } else if (packet.type === 'handed') this.handover?.handed(packet);
+    } else if (packet.type === 'handed') this.handover?.handed(from, packet);
   }
 
-  isFenced(now: number): boolean {
-    const { heldUntil } = this.#cluster ?? ALONE;
-    if (now < heldUntil && !this.#isFatal) return false;
-    if (!this.#isFatal) this.#fail(new Fenced('this node could not renew what it holds'));
+  get isFenced(): boolean {
+    if (this.#cluster === undefined || this.#isFatal) return this.#isFatal;
+    if (this.time.now() < this.#cluster.heldUntil) return false;
+    this.#fail(new Fenced('this node could not renew what it holds'));
     return true;
   }
 
@@ -174,7 +174,7 @@ export class Core implements Services {
 
   #check(): void {
     const now = this.time.now();
-    if (this.isFenced(now)) return;
+    if (this.isFenced) return;
     for (const session of this.#sessions) session.check(now);
     this.delivery.routing?.check(now);
     if (now - this.#sendersAgedAt < SENDERS_AGED_EVERY_MS) return;
@@ -223,6 +223,3 @@ export class Core implements Services {
     return this.#store;
   }
 }
-
-/** Nobody else can be given what a server holds that is alone. */
-const ALONE = { heldUntil: Number.POSITIVE_INFINITY };

@@ -152,7 +152,8 @@ export class Delivery {
       ttl,
     );
     this.#expect(message, sender, isEncrypt);
-    const taken = message.mailbox.take(message, this.routing !== undefined && sender.isFirstTo(to));
+    const isFirst = this.routing !== undefined && sender.isFirstTo(to);
+    const taken = message.mailbox.take(message, isFirst);
     if (taken !== message) {
       this.#drop(message);
       if (taken === 'conflict') return 'msgIdReused';
@@ -162,6 +163,7 @@ export class Delivery {
       return 'pending';
     }
     this.counters.accepted++;
+    if (isFirst) sender.hasWrittenTo(to);
     if (sender.isLeaving) message.mailbox.persist(message);
     return 'pending';
   }
@@ -354,7 +356,7 @@ export class Delivery {
   #commitFailed(messages: readonly Message[], error: unknown): void {
     this.storeFailed(error);
     for (const message of messages) {
-      message.mailbox.notStored(message);
+      message.mailbox.notKnownToBeStored(message);
       if (!message.acked) this.#refuse(message, 'storeAway');
     }
   }

@@ -5,25 +5,14 @@ import type { Handed, Memory } from './packets.ts';
 import { type Cluster, ClusterAway, type Time } from './ports.ts';
 import type { Session } from './session.ts';
 
-/** A node that had a name before this one, and has not said yet that it has let go of it. */
-interface Owed {
-  readonly node: string;
-  /** The claim by which this node got the name. */
-  readonly token: number;
-  /** While it is being asked. */
-  handed: Promise<void> | undefined;
-}
-
 /** What this node has to do with a name at present. */
 interface Hold {
   /** The claim under which the session here has the name. */
   token: number;
   /** The newest claim of another node that this node was told of. */
   takenBy: number;
-  /** Claims of this node that are not answered, and who waits until there are none. */
-  unanswered: number;
-  readonly waiting: (() => void)[];
-  readonly owed: Owed[];
+  /** Logins that have claimed the name and are not served yet. */
+  arriving: number;
 }
 
 /**
@@ -39,7 +28,7 @@ export class Handover {
   readonly #directory: Directory;
   readonly #delivery: Delivery;
   readonly #holds = new Map<string, Hold>();
-  /** Who waits for which answer, by name and claim. */
+  /** Who waits for which answer, by node, name and claim. */
   readonly #asked = new Map<string, (memory: Memory) => void>();
 
   constructor(cluster: Cluster, time: Time, directory: Directory, delivery: Delivery) {
@@ -58,46 +47,28 @@ export class Handover {
    */
   async claim(name: string, session: Session, take: () => void): Promise<boolean> {
     const hold = this.#hold(name);
-    const token = await this.#claimToken(name, hold, session);
-    if (token === undefined) {
-      this.#forgetUnused(name);
-      return false;
-    }
-    hold.token = token;
-    take();
-    await this.#collect(name, hold, token);
-    return !session.isClosed;
-  }
-
-  async #claimToken(name: string, hold: Hold, session: Session): Promise<number | undefined> {
-    hold.unanswered++;
+    hold.arriving++;
     try {
       const { token, previous } = await this.#cluster.claim(name);
-      if (previous !== undefined) hold.owed.push({ node: previous, token, handed: undefined });
       if (token < hold.takenBy || token < hold.token) session.supersede();
-      if (!session.isClosed) return token;
-      if (token > hold.token) this.#cluster.release(name, token);
-      return undefined;
+      if (session.isClosed) {
+        if (token > hold.token) this.#cluster.release(name, token);
+        return false;
+      }
+      hold.token = token;
+      take();
+      await Promise.all(previous.map((node) => this.#collect(node, name, token)));
+      if (previous.length > 0) this.#cluster.confirm(name, previous);
+      return !session.isClosed;
     } finally {
-      hold.unanswered--;
-      if (hold.unanswered === 0) for (const resolve of hold.waiting.splice(0)) resolve();
+      hold.arriving--;
+      this.#forgetUnused(name);
     }
   }
 
-  /** Resolves when all who had the name before a claim have let go of it. */
-  async #collect(name: string, hold: Hold, token: number): Promise<void> {
-    const owed = hold.owed.filter((each) => each.token <= token);
-    await Promise.all(
-      owed.map((each) => {
-        each.handed ??= this.#ask(name, hold, each);
-        return each.handed;
-      }),
-    );
-  }
-
-  async #ask(name: string, hold: Hold, owed: Owed): Promise<void> {
-    const { node, token } = owed;
-    const key = `${name}\n${token}`;
+  /** Resolves when a node that had the name has let go of it, and what it knew of it is here. */
+  async #collect(node: string, name: string, token: number): Promise<void> {
+    const key = `${node}\n${name}\n${token}`;
     const answer = Promise.withResolvers<Memory | undefined>();
     let isAnswered = false;
     this.#asked.set(key, answer.resolve);
@@ -114,13 +85,10 @@ export class Handover {
     ask();
     try {
       const memory = await answer.promise;
-      hold.owed.splice(hold.owed.indexOf(owed), 1);
       if (memory !== undefined) this.#inherit(name, memory);
     } finally {
       isAnswered = true;
-      owed.handed = undefined;
       this.#asked.delete(key);
-      this.#forgetUnused(name);
     }
   }
 
@@ -130,9 +98,9 @@ export class Handover {
     for (const msgId of memory.unsure) session?.ack({ msgId, isEncrypt: false });
   }
 
-  /** Another node has let go of a name. */
-  handed({ name, token, settled, unsure, finished }: Handed): void {
-    this.#asked.get(`${name}\n${token}`)?.({ settled, unsure, finished });
+  /** A node has let go of a name. */
+  handed(node: string, { name, token, settled, unsure, finished }: Handed): void {
+    this.#asked.get(`${node}\n${name}\n${token}`)?.({ settled, unsure, finished });
   }
 
   // ---- names that leave
@@ -150,7 +118,7 @@ export class Handover {
   taken(name: string, token: number): void {
     const hold = this.#hold(name);
     hold.takenBy = Math.max(hold.takenBy, token);
-    // A claim of this node that is not answered finds out by itself.
+    // A claim of this node that is not answered yet finds out by itself.
     if (hold.token < token) this.#directory.get(name)?.supersede();
     this.#forgetUnused(name);
   }
@@ -158,27 +126,22 @@ export class Handover {
   /** Another node asks for the name, and is told when it may have it. */
   async handOver(node: string, name: string, token: number): Promise<void> {
     this.taken(name, token);
-    const hold = this.#hold(name);
-    while (hold.unanswered > 0) await new Promise<void>((resolve) => hold.waiting.push(resolve));
-    await this.#collect(name, hold, token);
     const memory = await this.#delivery.leave(name);
     this.#cluster.send(node, { type: 'handed', name, token, ...memory });
-    this.#forgetUnused(name);
   }
 
   #hold(name: string): Hold {
     let hold = this.#holds.get(name);
     if (hold === undefined) {
-      hold = { token: 0, takenBy: 0, unanswered: 0, waiting: [], owed: [] };
+      hold = { token: 0, takenBy: 0, arriving: 0 };
       this.#holds.set(name, hold);
     }
     return hold;
   }
 
   #forgetUnused(name: string): void {
-    const hold = this.#holds.get(name);
-    if (hold === undefined || hold.unanswered > 0 || hold.owed.length > 0) return;
-    if (this.#directory.get(name) === undefined) this.#holds.delete(name);
+    const isUsed = this.#holds.get(name)?.arriving !== 0 || this.#directory.get(name) !== undefined;
+    if (!isUsed) this.#holds.delete(name);
   }
 
   get size(): number {

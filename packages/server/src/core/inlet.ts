@@ -2,13 +2,18 @@ import { serverLimits } from '@hawser/protocol';
 import type { Hop, Message } from './message.ts';
 import type { Finished, Forward } from './packets.ts';
 
-/** A stream from another node. */
+/** A stream from another node, which it may begin when it is told the number. */
 interface Stream {
   readonly number: number;
   next: number;
   /** Nothing more is taken of it. */
   isRefused: boolean;
   finishedTo: number;
+  /**
+   * Senders of whom something was read from the store since the stream might begin. So the other node stored for them,
+   * and what still comes of theirs in the stream is late: it lies in the store as well, or has been acked.
+   */
+  readonly late: Set<string>;
   /** Of this stream: acked by the receiver, and perhaps not yet known to be by the node that sent them. */
   readonly acked: Map<number, string>;
 }
@@ -30,19 +35,40 @@ export class Inlet {
   readonly #finished = new Map<string, FinishedPush>();
   readonly #nudges = new Map<string, number>();
 
-  /** Whether a forwarded message is the next of its stream; if not, whether the sending node is to be told so. */
-  admit({ stream, seq, finishedTo }: Forward, node: string): 'next' | 'refuse' | 'ignore' {
-    let known = this.#streams.get(node);
-    if (known === undefined || stream > known.number) {
-      if (known !== undefined) this.#forgetOlder(node, stream);
-      known = { number: stream, next: 0, isRefused: false, finishedTo: 0, acked: new Map() };
-      this.#streams.set(node, known);
+  /** The number of the stream that a node may begin. */
+  grant(node: string, newNumber: () => number): number {
+    const known = this.#streams.get(node);
+    if (known !== undefined && !known.isRefused && known.next === 0) return known.number;
+    const number = newNumber();
+    this.#streams.set(node, {
+      number,
+      next: 0,
+      isRefused: false,
+      finishedTo: 0,
+      late: new Set(),
+      acked: new Map(),
+    });
+    return number;
+  }
+
+  /** Something of this sender was read from the store. */
+  read(sender: string): void {
+    for (const stream of this.#streams.values()) {
+      if (stream.late.size >= serverLimits.receiversPerSenderMax) stream.isRefused = true;
+      else stream.late.add(sender);
     }
-    if (stream < known.number || known.isRefused) return 'ignore';
-    if (seq !== known.next) {
+  }
+
+  /** Whether a forwarded message is the next of its stream; if not, whether the sending node is to be told so. */
+  admit({ stream, seq, finishedTo, from }: Forward, node: string): 'next' | 'refuse' | 'ignore' {
+    const known = this.#streams.get(node);
+    if (known?.number !== stream) return 'refuse';
+    if (known.isRefused) return 'ignore';
+    if (seq !== known.next || known.late.has(from)) {
       known.isRefused = true;
       return 'refuse';
     }
+    if (seq === 0) this.#forgetOlder(node, stream);
     known.next++;
     for (; known.finishedTo < finishedTo; known.finishedTo++) {
       const key = known.acked.get(known.finishedTo);
@@ -52,13 +78,12 @@ export class Inlet {
     return 'next';
   }
 
-  /** Takes nothing more of the stream; false when it had been refused before. */
+  /** Takes nothing more of the stream; false when that was so before. */
   refuse(node: string, stream: number): boolean {
     const known = this.#streams.get(node);
-    if (known?.number !== stream) return true;
-    const isNew = !known.isRefused;
+    if (known?.number !== stream || known.isRefused) return false;
     known.isRefused = true;
-    return isNew;
+    return true;
   }
 
   /** A new stream begins when all of the older ones is stored and has been read, or was never stored. */

@@ -2,7 +2,7 @@ import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
 import { Inlet } from './inlet.ts';
 import { contentHash, Message, stage } from './message.ts';
-import type { Finished, Forward } from './packets.ts';
+import type { CaughtUp, Finished, Forward } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
 import { Route } from './route.ts';
 import type { Session } from './session.ts';
@@ -64,6 +64,8 @@ export class Mailbox {
   /** A backlog is pushed only when asked for, or some time after login. */
   #gateOpen = false;
   #paging = false;
+  /** Removed from the store since it is being read: the page that is on its way may still have them. */
+  readonly #removedMeanwhile = new Set<number>();
   /** The last message of the store that has not been in the window; 0 when all have. */
   #unseenTo = 0;
   #nextRedeliveryAt = 0;
@@ -158,7 +160,10 @@ export class Mailbox {
 
   #join(twin: Message, message: Message): Taken {
     if (twin.hash !== message.hash) return 'conflict';
-    return twin.stage === stage.stored ? 'already stored' : twin;
+    if (twin.stage === stage.stored) return 'already stored';
+    // It came from another node, which may have ended: now it is this one's, and comes before what its sender sends next.
+    if (twin.hop !== undefined && twin.stage === stage.accepted) this.#commit(twin);
+    return twin;
   }
 
   /** It was not acked in time. */
@@ -213,10 +218,18 @@ export class Mailbox {
     this.#left(message);
   }
 
-  /** It was not stored: acked before, refused, or the store is away. It may still be in the window. */
+  /** It was not stored: acked before, or refused. It may still be in the window. */
   notStored(message: Message): void {
     message.stage = stage.accepted;
     this.#left(message);
+  }
+
+  /** The store is away, and whether the message was stored before it went nobody knows. */
+  notKnownToBeStored(message: Message): void {
+    message.mayBeStored = true;
+    if (message.acked) this.#finishUnsure(message);
+    if (this.phase === 'away') this.#hasNews(Number.MAX_SAFE_INTEGER);
+    this.notStored(message);
   }
 
   /** Resolves when nothing for this receiver is in the committer. */
@@ -239,9 +252,9 @@ export class Mailbox {
   /** The receiver logged in. Until `start` what comes goes to the store. */
   attach(session: Session): void {
     this.#endStream();
-    this.#dropRoute();
     this.#session = session;
     this.phase = 'behind';
+    this.#dropRoute();
     this.#cursor = 0;
     this.#unseenTo = 0;
     this.#gateOpen = false;
@@ -345,7 +358,9 @@ export class Mailbox {
     if (message === undefined || message.pushedAt === 0) return;
     if (!message.acked) this.#takeAsAcked(message);
     this.#leaveWindow(message);
-    if (message.hop !== undefined) this.#ackedForwarded(message, message.hop);
+    if (message.hop !== undefined) this.#delivery.routing?.acked(message.hop, this.name);
+    if (message.hop !== undefined || message.mayBeStored) this.#finishUnsure(message);
+    if (this.#paging && message.stage === stage.stored) this.#removedMeanwhile.add(message.position);
     this.#delivery.acked(message);
     if (this.phase !== 'live') this.#page();
   }
@@ -424,6 +439,7 @@ export class Mailbox {
     const moving = serverLimits.windowMessagesMax - this.#stuck;
     if (!isEmpty && (count < Math.max(1, moving / 4) || bytes <= 0)) return;
     this.#paging = true;
+    this.#removedMeanwhile.clear();
     const unseenTo = this.#unseenTo;
     this.#delivery.store.page(this.name, this.#cursor, count, bytes).then(
       (page) => {
@@ -451,20 +467,19 @@ export class Mailbox {
 
   #enterStored(stored: StoredMessage): void {
     this.#cursor = stored.position;
+    if (this.#removedMeanwhile.has(stored.position)) return;
+    this.#inlet?.read(stored.from);
     const twin = this.#twin(stored);
-    if (twin !== undefined && twin.stage !== stage.stored) {
-      // Stored by another node, that accepted it.
-      if (this.#delivery.routing !== undefined) this.#adopt(twin, stored);
-      return;
-    }
-    // This one's own place in the store, read again: it was stored while something before it was not yet read.
-    if (twin !== undefined && twin.position === stored.position) return;
+    if (twin !== undefined && this.#isSame(twin, stored)) return;
     if (this.#isFinished(stored)) {
       this.#delivery.removeStored(stored);
       return;
     }
     const message = this.#delivery.fromStore(this, stored);
-    if (message !== undefined) this.#enter(message);
+    const joiner = this.#delivery.routing && this.#takeJoiner(stored);
+    if (message === undefined) return;
+    message.hop = joiner?.hop;
+    this.#enter(message);
   }
 
   /** The store held nothing behind the cursor when it was read. */
@@ -649,12 +664,11 @@ export class Mailbox {
     this.nudge();
   }
 
-  caughtUp(node: string, position: number): void {
+  caughtUp(node: string, { position, stream }: CaughtUp): void {
     const route = this.#route;
-    const { routing } = this.#delivery;
-    if (routing === undefined || route === undefined || route.isDirect || route.owner !== node) return;
+    if (route === undefined || route.isDirect || route.owner !== node) return;
     if (this.#committing > 0 || position < route.storedTo) return;
-    route.begin(routing.nextStream());
+    route.begin(stream);
     route.usedAt = this.#delivery.time.now();
   }
 
@@ -701,7 +715,7 @@ export class Mailbox {
       this.#delivery.routing?.acked(hop, this.name);
       return;
     }
-    const twin = this.#twin(message);
+    const twin = this.#twin(message) ?? this.#joinerLike(message);
     if (twin !== undefined && twin.hash === hash) twin.hop = hop;
     else if (twin !== undefined || !this.#placeForwarded(message)) this.#refuse(node, stream);
   }
@@ -717,22 +731,44 @@ export class Mailbox {
   }
 
   #refuse(node: string, stream: number): void {
-    if (this.#inlet?.refuse(node, stream) !== false) this.#delivery.routing?.refuse(node, this.name, stream);
+    if (this.#inlet?.refuse(node, stream)) this.#delivery.routing?.refuse(node, this.name, stream);
   }
 
-  #ackedForwarded(message: Message, hop: NonNullable<Message['hop']>): void {
-    this.#delivery.routing?.acked(hop, this.name);
-    // Without a place in the store it may yet get one, where this ack comes too late.
-    if (message.stage !== stage.stored) this.#inlet?.finish(message, this.#delivery.time.now());
+  /** It was acked, and may lie in the store, or come there: then it is to be removed, and not pushed again. */
+  #finishUnsure(message: Message): void {
+    if (message.stage === stage.stored || this.#delivery.routing === undefined) return;
+    this.#inlet ??= new Inlet();
+    this.#inlet.finish(message, this.#delivery.time.now());
+    if (message.mayBeStored && this.phase !== 'away') this.#readAgain(Number.POSITIVE_INFINITY);
   }
 
-  /** The place in the store of a message that is in the window, and that another node has stored. */
-  #adopt(message: Message, stored: StoredMessage): void {
-    if (message.stage !== stage.accepted || message.hash !== contentHash(stored.to, stored.msg)) return;
+  /** Whether what was read from the store is this message of the window, which has the same sender and msgId. */
+  #isSame(message: Message, stored: StoredMessage): boolean {
+    // Its own place, read again: it was stored while something before it was not yet read.
+    if (message.stage === stage.stored) return message.position === stored.position;
+    // This node's own commit tells the place. Alone there is no other, and what differs would not have been stored.
+    if (this.#delivery.routing === undefined || message.stage !== stage.accepted) return true;
+    if (message.hash !== contentHash(stored.to, stored.msg)) return false;
+    // Another node has stored it.
     message.stage = stage.stored;
     message.position = stored.position;
     if (message.pushedAt > 0) message.msg = undefined;
     this.#delivery.settled(message);
+    return true;
+  }
+
+  /** A message that waited to be pushed and was found in the store, where another node had put it: that is its place. */
+  #takeJoiner(stored: StoredMessage): Message | undefined {
+    const joiner = this.#joinerLike(stored);
+    if (joiner === undefined || joiner.hash !== contentHash(stored.to, stored.msg)) return undefined;
+    this.#joiners.splice(this.#joiners.indexOf(joiner), 1);
+    joiner.acked = true;
+    this.#delivery.settled(joiner);
+    return joiner;
+  }
+
+  #joinerLike({ from, msgId }: { readonly from: string; readonly msgId: string }): Message | undefined {
+    return this.#joiners.find((joiner) => joiner.msgId === msgId && joiner.from === from);
   }
 
   #isFinished({ from, msgId, to, msg }: StoredMessage): boolean {
@@ -746,7 +782,7 @@ export class Mailbox {
     const { routing } = this.#delivery;
     if (routing === undefined || this.#session === undefined) return;
     if (this.phase === 'live' && position <= this.#cursor) {
-      routing.send(node, { type: 'caughtUp', to: this.name, position });
+      this.#caughtUpFor(node, position);
       return;
     }
     this.#inlet ??= new Inlet();
@@ -764,9 +800,15 @@ export class Mailbox {
 
   /** All that was stored has been in the window. */
   #tellNudgers(): void {
-    for (const [node, position] of this.#inlet?.takeNudges() ?? []) {
-      this.#delivery.routing?.send(node, { type: 'caughtUp', to: this.name, position });
-    }
+    for (const [node, position] of this.#inlet?.takeNudges() ?? []) this.#caughtUpFor(node, position);
+  }
+
+  #caughtUpFor(node: string, position: number): void {
+    const { routing } = this.#delivery;
+    if (routing === undefined) return;
+    this.#inlet ??= new Inlet();
+    const stream = this.#inlet.grant(node, () => routing.nextStream());
+    routing.send(node, { type: 'caughtUp', to: this.name, position, stream });
   }
 
   /** A node may have stored something and ended before it could tell. */

@@ -50,6 +50,8 @@ export class Message {
   isEncrypt = false;
 
   stage: Stage = stage.accepted;
+  /** The store went away while it was written. */
+  mayBeStored = false;
   /** In the inbox; 0 until stored. */
   position = 0;
   /** When it joins a commit unless acked before (`Time.now`). */

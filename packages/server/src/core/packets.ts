@@ -4,7 +4,7 @@
 export interface Forward {
   readonly type: 'forward';
   readonly to: string;
-  /** The sending node's streams are numbered; within one, messages are, from 0. */
+  /** As the receiver's node has numbered it; messages in it are numbered from 0. */
   readonly stream: number;
   readonly seq: number;
   /** Of this stream all before this one are finished: none of them can be stored any more. */
@@ -39,11 +39,13 @@ export interface Nudge {
   readonly position: number;
 }
 
-/** All that was stored up to this position has been pushed, or is gone. */
+/** All that was stored up to this position has been pushed, or is gone: a stream may begin. */
 export interface CaughtUp {
   readonly type: 'caughtUp';
   readonly to: string;
   readonly position: number;
+  /** The number of that stream. */
+  readonly stream: number;
 }
 
 /** The name is claimed by the node that asks: end its session, make durable what is on its way, and say when. */

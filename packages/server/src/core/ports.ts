@@ -11,7 +11,7 @@ export interface Time {
   now(): number;
   /** Since 1970, may jump. */
   wall(): number;
-  /** How long this server's store has been in service, over all its runs; never jumps. */
+  /** How long the store has been in service, over all its runs; never jumps. All nodes of a cluster agree on it. */
   ran(): number;
   after(ms: number, call: () => void): Timer;
   /** Calls once, when everything that this event-loop turn brought has been handled. */
@@ -81,8 +81,11 @@ export class StoreAway extends Error {}
 export interface Claim {
   /** Greater than that of every claim of this name before. */
   readonly token: number;
-  /** The node that held the name, or held it last within the time that ids are remembered, if it is another. */
-  readonly previous: string | undefined;
+  /**
+   * The other nodes that held the name, now or within the time that ids are remembered, and of which no claim since has
+   * been `confirmed`.
+   */
+  readonly previous: readonly string[];
 }
 
 /** What the core hears of other nodes. */
@@ -108,6 +111,8 @@ export interface Cluster {
    * (`taken`) while it is sure of what it holds. Rejects with `ClusterAway`.
    */
   claim(name: string): Promise<Claim>;
+  /** These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. */
+  confirm(name: string, previous: readonly string[]): void;
   /** Gives a name up, unless it has been claimed since. That this node held it last is remembered. */
   release(name: string, token: number): void;
   /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */

@@ -19,7 +19,7 @@ export class Route {
   owner: string | undefined;
   /** It is being found. */
   isSeeking = false;
-  /** The last position that this node has stored for the receiver. */
+  /** The last position that this node has stored, or may have stored, since the owner last caught up. */
   storedTo = 0;
   /** When the owner was last nudged, and how often since it last caught up. */
   nudgedAt = 0;
@@ -53,6 +53,7 @@ export class Route {
     this.#next = 0;
     this.#bytes = 0;
     this.nudges = 0;
+    this.storedTo = 0;
   }
 
   hasRoom(bytes: number): boolean {

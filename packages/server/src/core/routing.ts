@@ -23,7 +23,7 @@ export class Routing {
     this.#mailbox = mailbox;
   }
 
-  /** Numbers of streams grow, over all receivers. */
+  /** Streams to this node are numbered over all receivers. */
   nextStream(): number {
     return ++this.#streams;
   }
@@ -108,7 +108,7 @@ export class Routing {
         this.#mailbox(packet.to)?.refusedElsewhere(from, packet.stream);
         return true;
       case 'caughtUp':
-        this.#mailbox(packet.to)?.caughtUp(from, packet.position);
+        this.#mailbox(packet.to)?.caughtUp(from, packet);
         return true;
       default:
         return false;

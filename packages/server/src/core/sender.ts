@@ -121,12 +121,14 @@ export class Sender {
     this.#writtenTo.clear();
   }
 
-  /** Whether the present session writes to this receiver for the first time. */
+  /** Whether the present session has not written to this receiver yet. */
   isFirstTo(receiver: string): boolean {
-    if (this.#writtenTo.has(receiver)) return false;
+    return !this.#writtenTo.has(receiver);
+  }
+
+  hasWrittenTo(receiver: string): void {
     if (this.#writtenTo.size >= serverLimits.receiversPerSenderMax) this.#writtenTo.clear();
     this.#writtenTo.add(receiver);
-    return true;
   }
 
   /** The session has ended; returns what is on its way, in the order accepted. */

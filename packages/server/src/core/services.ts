@@ -35,7 +35,7 @@ export interface Services {
   /** Adds to the room taken for frames that have not arrived whole; returns how much it is in all. */
   addUnfinishedBytes(bytes: number): number;
   /** Whether this node may have lost what it holds to others: then nothing may be taken, pushed or acked any more. */
-  isFenced(now: number): boolean;
+  readonly isFenced: boolean;
   /** The session has ended. */
   left(session: Session): void;
   /** The session of this name has ended, or was never served. */

@@ -123,7 +123,7 @@ export class Session {
   receive(chunk: Uint8Array): void {
     if (this.#isClosed) return;
     this.#receivedAt = this.services.time.now();
-    if (this.services.isFenced(this.#receivedAt)) return;
+    if (this.services.isFenced) return;
     this.services.counters.bytesReceived += chunk.length;
     this.#inbound.push(chunk);
     if (this.#holds === 0) this.#work();
@@ -443,6 +443,7 @@ export class Session {
   flush(): void {
     if (!this.#isDirty) return;
     this.#isDirty = false;
+    if (this.services.isFenced) return;
     frames.clear();
     for (const answer of this.#answers) frames.raw(answer);
     for (const ack of this.#acks) frames.frame(cmd.message, ack.msgId, ack.isEncrypt, EMPTY);
@@ -465,7 +466,6 @@ export class Session {
     const login = this.login;
     if (login === undefined || this.#isClosed) return;
     const now = this.services.time.now();
-    if (this.services.isFenced(now)) return;
     let from = '';
     let head = '';
     pushes.begin();
