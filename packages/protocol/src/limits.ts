@@ -94,6 +94,8 @@ export const serverLimits = {
   pendingBytesMax: 256 * MIB,
   /** What a message takes in memory beside its content: counted with it. */
   pendingOverheadBytes: 512,
+  /** Receivers that are away and have a mailbox all the same, about 300 bytes each, because they were written to lately. */
+  mailboxesUnusedMax: 20_000,
   /** The process' memory gate: reading from senders pauses beyond this much of what it may use, until below the other. */
   memoryPercentPause: 85,
   memoryPercentResume: 75,

@@ -21,7 +21,7 @@ export class Committer {
   readonly #time: Time;
   readonly #cluster: Cluster | undefined;
   readonly #outcome: CommitOutcome;
-  #queue: Message[] = [];
+  #queue: (Message | undefined)[] = [];
   #taken = 0;
   #busy = false;
   #idle: (() => void)[] = [];
@@ -83,7 +83,8 @@ export class Committer {
         message.stage = stage.writing;
         batch.push(message);
       }
-      this.#taken++;
+      // The queue may have grown old: what it still named would grow old with it.
+      this.#queue[this.#taken++] = undefined;
       if (message.acked) this.#outcome.cancelled(message);
     }
     this.#queue = [];

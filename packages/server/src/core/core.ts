@@ -35,7 +35,7 @@ export interface CorePorts {
 
 /** Sessions are checked for their deadlines this often, or often enough for shorter ones. */
 const CHECK_MS = 1000;
-const SENDERS_AGED_EVERY_MS = 30_000;
+const AGED_EVERY_MS = 30_000;
 
 /** The server without its surroundings: sessions, accounts, delivery. */
 export class Core implements Services {
@@ -58,7 +58,7 @@ export class Core implements Services {
   #checking: Timer | undefined;
   #isStopping = false;
   #isFatal = false;
-  #sendersAgedAt: number;
+  #agedAt: number;
 
   private constructor(ports: CorePorts, options: CoreOptions, keyring: Keyring) {
     this.options = options;
@@ -85,7 +85,7 @@ export class Core implements Services {
       packet: (from, packet) => this.#packet(from, packet),
       taken: (name, token) => this.handover?.taken(name, token),
     });
-    this.#sendersAgedAt = ports.time.now();
+    this.#agedAt = ports.time.now();
     this.#checkLater();
   }
 
@@ -177,9 +177,9 @@ export class Core implements Services {
     if (this.isFenced) return;
     for (const session of this.#sessions) session.check(now);
     this.delivery.routing?.check(now);
-    if (now - this.#sendersAgedAt < SENDERS_AGED_EVERY_MS) return;
-    this.#sendersAgedAt = now;
-    this.delivery.ageSenders();
+    if (now - this.#agedAt < AGED_EVERY_MS) return;
+    this.#agedAt = now;
+    this.delivery.age();
   }
 
   // ---- the operator

@@ -59,6 +59,8 @@ export class Delivery {
   readonly #committer: Committer;
   readonly #mailboxes = new Map<string, Mailbox>();
   readonly #senders = new Map<string, Sender>();
+  /** When there are so many, those that nothing needs are forgotten. */
+  #mailboxesMax: number = serverLimits.mailboxesUnusedMax;
   #rememberedIds = 0;
 
   /** Accepted messages in the order in which they are to be persisted; those before `#persistFrom` are dealt with. */
@@ -114,15 +116,20 @@ export class Delivery {
   mailbox(name: string): Mailbox {
     let mailbox = this.#mailboxes.get(name);
     if (mailbox === undefined) {
+      if (this.#mailboxes.size >= this.#mailboxesMax) this.#sweepMailboxes();
       mailbox = new Mailbox(name, this);
       this.#mailboxes.set(name, mailbox);
     }
     return mailbox;
   }
 
-  /** Nothing keeps the mailbox in memory any more. */
-  release(mailbox: Mailbox): void {
-    if (mailbox.isUnused && this.#mailboxes.get(mailbox.name) === mailbox) this.#mailboxes.delete(mailbox.name);
+  /**
+   * Forgets mailboxes that nothing needs. Not each at once: a receiver that is away and written to steadily would have
+   * a new one for every message, and a map from which much is taken keeps much garbage alive.
+   */
+  #sweepMailboxes(): void {
+    for (const mailbox of this.#mailboxes.values()) if (mailbox.isUnused) this.#mailboxes.delete(mailbox.name);
+    this.#mailboxesMax = this.#mailboxes.size * 2 + serverLimits.mailboxesUnusedMax;
   }
 
   // ---- from the sender
@@ -483,10 +490,11 @@ export class Delivery {
 
   // ---- upkeep
 
-  /** Forgets old ids; called about twice a minute. */
-  ageSenders(): void {
+  /** Forgets old ids, and mailboxes that nothing needs; called about twice a minute. */
+  age(): void {
     const now = this.time.now();
     if (this.routing !== undefined) for (const mailbox of this.#mailboxes.values()) mailbox.age(now);
+    this.#sweepMailboxes();
     for (const sender of this.#senders.values()) {
       this.#rememberedIds -= sender.age(now);
       if (sender.isIdle) this.#senders.delete(sender.name);
@@ -516,8 +524,10 @@ export class Delivery {
   }
 
   get stats(): { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number } {
+    let mailboxes = 0;
+    for (const mailbox of this.#mailboxes.values()) if (!mailbox.isUnused) mailboxes++;
     return {
-      mailboxes: this.#mailboxes.size,
+      mailboxes,
       senders: this.#senders.size,
       rememberedIds: this.#rememberedIds,
       pendingBytes: this.#pendingBytes,

@@ -31,6 +31,10 @@ export type Phase = 'away' | 'behind' | 'joining' | 'live';
  */
 export type Taken = Message | 'already stored' | 'conflict';
 
+/** Of a mailbox with no session: a message to an away receiver makes one, so it takes no room that is not needed. */
+const NO_WINDOW: Map<string, Message> = new Map();
+const NO_MESSAGES: Message[] = [];
+
 /** One receiver's messages in memory: the window of unacked pushes, and the way to and from the store. */
 export class Mailbox {
   readonly name: string;
@@ -39,18 +43,18 @@ export class Mailbox {
   #session: Session | undefined;
 
   /** Pushed on this session and not acked, by msgId: an ack names nothing else. */
-  #window = new Map<string, Message>();
+  #window: Map<string, Message> = NO_WINDOW;
   /** They have a place in the window but are not pushed: their msgId, or an earlier one of their sender, is taken. */
-  #held: Message[] = [];
+  #held: Message[] = NO_MESSAGES;
   #windowBytes = 0;
   /** In the window, to be pushed at the end of this turn. */
-  #outbox: Message[] = [];
+  #outbox: Message[] = NO_MESSAGES;
   /** While joining: accepted, not pushed, not queued. */
-  #joiners: Message[] = [];
+  #joiners: Message[] = NO_MESSAGES;
 
   /** Messages for this receiver in the committer, and who waits until there are none. */
   #committing = 0;
-  #quiet: (() => void)[] = [];
+  #quiet: (() => void)[] | undefined;
   /** Those of them that are in the window, and those that were acked meanwhile. */
   #committingInWindow = 0;
   #committingAcked = 0;
@@ -91,8 +95,7 @@ export class Mailbox {
       this.phase === 'away' &&
       this.#committing === 0 &&
       this.#route === undefined &&
-      (this.#inlet === undefined || this.#inlet.isEmpty) &&
-      this.#delivery.routing?.isToBeNudged(this) !== true
+      (this.#inlet === undefined || this.#inlet.isEmpty)
     );
   }
 
@@ -181,6 +184,7 @@ export class Mailbox {
       if (isOursToStore(message) && !message.acked) this.#commit(message);
     }
     for (const message of this.#held) if (isOursToStore(message)) this.#commit(message);
+    if (this.#joiners.length === 0) return;
     for (const message of this.#joiners.splice(0)) {
       if (isOursToStore(message)) this.#commit(message);
       else if (message.hop !== undefined) this.#refuse(message.hop.node, message.hop.stream);
@@ -234,17 +238,21 @@ export class Mailbox {
 
   /** Resolves when nothing for this receiver is in the committer. */
   whenQuiet(): Promise<void> {
-    return this.#committing === 0 ? Promise.resolve() : new Promise((resolve) => this.#quiet.push(resolve));
+    if (this.#committing === 0) return Promise.resolve();
+    this.#quiet ??= [];
+    return new Promise((resolve) => this.#quiet?.push(resolve));
   }
 
   #left(message: Message): void {
     this.#committing--;
-    if (this.#committing === 0) for (const resolve of this.#quiet.splice(0)) resolve();
+    if (this.#committing === 0 && this.#quiet !== undefined) {
+      for (const resolve of this.#quiet) resolve();
+      this.#quiet = undefined;
+    }
     if (message.acked) this.#committingAcked--;
     else if (message.inWindow) this.#committingInWindow--;
     this.#route?.left(message);
-    if (this.phase === 'away') this.#delivery.release(this);
-    else this.#page();
+    this.#page();
   }
 
   // ---- sessions
@@ -253,6 +261,10 @@ export class Mailbox {
   attach(session: Session): void {
     this.#endStream();
     this.#session = session;
+    this.#window = new Map();
+    this.#held = [];
+    this.#outbox = [];
+    this.#joiners = [];
     this.phase = 'behind';
     this.#dropRoute();
     this.#cursor = 0;
@@ -299,11 +311,11 @@ export class Mailbox {
     this.#fallBehind();
     this.phase = 'away';
     for (const [node, stream] of this.#inlet?.end() ?? []) this.#delivery.routing?.refuse(node, this.name, stream);
-    this.#window.clear();
-    this.#held = [];
-    this.#outbox = [];
+    this.#window = NO_WINDOW;
+    this.#held = NO_MESSAGES;
+    this.#outbox = NO_MESSAGES;
+    this.#joiners = NO_MESSAGES;
     this.#windowBytes = 0;
-    this.#delivery.release(this);
   }
 
   // ---- the window
@@ -610,10 +622,7 @@ export class Mailbox {
   nudge(): void {
     const route = this.#route;
     const { routing } = this.#delivery;
-    if (routing === undefined || route === undefined) {
-      this.#delivery.release(this);
-      return;
-    }
+    if (routing === undefined || route === undefined) return;
     route.nudgedAt = this.#delivery.time.now();
     route.nudges++;
     if (route.owner !== undefined) {
@@ -646,7 +655,6 @@ export class Mailbox {
     if (this.#route === undefined) return;
     this.#route = undefined;
     this.#delivery.routing?.hasNoRoute(this);
-    this.#delivery.release(this);
   }
 
   /** About once a second. */
@@ -834,7 +842,6 @@ export class Mailbox {
   /** Forgets what has become pointless to remember of a receiver that is not here. */
   age(now: number): void {
     this.#inlet?.age(now);
-    this.#delivery.release(this);
   }
 }
 

@@ -53,10 +53,6 @@ export class Routing {
     });
   }
 
-  isToBeNudged(mailbox: Mailbox): boolean {
-    return this.#toNudge.has(mailbox);
-  }
-
   /** Nudges again those that have not answered, and lets go of routes that are not used. About once a second. */
   check(now: number): void {
     for (const mailbox of this.#routed) mailbox.checkRoute(now);

@@ -130,7 +130,7 @@ export class Inboxes {
 
   async #appendTo(lots: ReadonlyMap<string, Lot>, messages: readonly NewMessage[]): Promise<number[]> {
     const operations: Operation[] = [];
-    const results: number[] = [];
+    const results = new Array<number>(messages.length);
     const next = new Int32Array(messages.length).fill(NO_MESSAGE);
     for (let i = 0; i < messages.length; i++) {
       const message = messages[i]!;
@@ -145,7 +145,7 @@ export class Inboxes {
         known = await this.#sameAs(message, candidates, placed);
       }
       const result = known ?? this.#place(message, lot.inbox, operations);
-      results.push(result);
+      results[i] = result;
       if (result < 0) continue;
       if (lot.count++ === 0) lot.first = i;
       else next[lot.last] = i;
