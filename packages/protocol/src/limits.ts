@@ -83,6 +83,8 @@ export const serverLimits = {
   /** The first push of the same message again on the same connection; each further one waits twice as long. */
   redeliveryAfterMs: MINUTE_MS,
   redeliveryAfterMsMax: 10 * MINUTE_MS,
+  /** Pushed again in one second, about, to all together: what falls due at once beyond it waits its turn. */
+  redeliveryBytesMax: 4 * MIB,
   /** A backlog is pushed unasked when no 202 came for this long after login. */
   backlogAfterMs: SECOND_MS,
   /** A repeated 202 pushes again only what was pushed at least this long ago. */

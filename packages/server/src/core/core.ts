@@ -177,6 +177,7 @@ export class Core implements Services {
     if (this.isFenced) return;
     for (const session of this.#sessions) session.check(now);
     this.delivery.routing?.check(now);
+    this.delivery.redeliver(now);
     if (now - this.#agedAt < AGED_EVERY_MS) return;
     this.#agedAt = now;
     this.delivery.age();

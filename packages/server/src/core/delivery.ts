@@ -68,6 +68,7 @@ export class Delivery {
   #persistFrom = 0;
   #persistTimerSet = false;
 
+  readonly #toRedeliver = new Set<Mailbox>();
   #pendingBytes = 0;
   #isMemoryShort = false;
   readonly #waitingForMemory = new Set<Session>();
@@ -486,6 +487,26 @@ export class Delivery {
     const sender = this.#senders.get(name);
     if (sender !== undefined) this.#rememberedIds += sender.inherit(settled, this.time.now());
     this.#mailboxes.get(name)?.inherit(finished);
+  }
+
+  // ---- in turn
+
+  /** The mailbox has pushes to repeat. Those that came first are first. */
+  redeliverInTurn(mailbox: Mailbox): void {
+    this.#toRedeliver.add(mailbox);
+  }
+
+  /**
+   * Gives mailboxes their turns, about once a second. Windows that were filled together fall due together: all at once
+   * they would take the memory and the time of everybody.
+   */
+  redeliver(now: number): void {
+    let bytes = 0;
+    for (const mailbox of this.#toRedeliver) {
+      if (bytes >= serverLimits.redeliveryBytesMax) return;
+      this.#toRedeliver.delete(mailbox);
+      bytes += mailbox.redeliverDue(now);
+    }
   }
 
   // ---- upkeep

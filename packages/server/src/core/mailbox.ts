@@ -519,21 +519,27 @@ export class Mailbox {
 
   // ---- again
 
-  /** Pushes again what has been unacked for long: called about once a second. */
+  /** Asks for a turn to push again what has been unacked for long: called about once a second. */
   redeliver(now: number): void {
     if (this.phase !== 'live') this.#countStuck(now);
     else if (this.#delivery.routing !== undefined && now >= this.#nextLookAt) this.#look(now);
-    if (now < this.#nextRedeliveryAt) return;
+    if (now >= this.#nextRedeliveryAt) this.#delivery.redeliverInTurn(this);
+  }
+
+  /** Its turn has come. Returns how many bytes are pushed again. */
+  redeliverDue(now: number): number {
     this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
-    if (this.#window.size === 0) return;
     const again: Message[] = [];
+    let bytes = 0;
     for (const message of this.#window.values()) {
       if (message.pushedAt === 0) continue;
       const dueAt = message.pushedAt + this.#delivery.redeliveryDelayMs(message.pushes);
-      if (dueAt <= now) again.push(message);
-      else if (dueAt < this.#nextRedeliveryAt) this.#nextRedeliveryAt = dueAt;
+      if (dueAt <= now) {
+        again.push(message);
+        bytes += message.size;
+      } else if (dueAt < this.#nextRedeliveryAt) this.#nextRedeliveryAt = dueAt;
     }
-    this.#pushAgain(again);
+    return this.#pushAgain(again) ? bytes : 0;
   }
 
   #countStuck(now: number): void {
@@ -550,9 +556,10 @@ export class Mailbox {
     this.#page();
   }
 
-  #pushAgain(messages: readonly Message[]): void {
+  /** False when there is nothing to push, or the peer does not take it now. */
+  #pushAgain(messages: readonly Message[]): boolean {
     const session = this.#session;
-    if (messages.length === 0 || session === undefined || session.isCongested) return;
+    if (messages.length === 0 || session === undefined || session.isCongested) return false;
     const inStore: Message[] = [];
     const now = this.#delivery.time.now();
     for (const message of messages) {
@@ -562,7 +569,7 @@ export class Mailbox {
       else if (message.msg === undefined) inStore.push(message);
       else this.#pushOnceMore(message);
     }
-    if (inStore.length === 0) return;
+    if (inStore.length === 0) return true;
     const positions = inStore.map((message) => message.position);
     this.#delivery.store.read(this.name, positions).then(
       (found) => {
@@ -580,6 +587,7 @@ export class Mailbox {
       },
       (error: unknown) => this.#delivery.storeFailed(error),
     );
+    return true;
   }
 
   #pushOnceMore(message: Message): void {
