@@ -102,6 +102,8 @@ export const serverLimits = {
   memoryPercentPause: 85,
   memoryPercentResume: 75,
   memoryCheckMs: 500,
+  /** By how much of what is alive the heap may grow before it is collected: garbage is memory, too. */
+  heapGrowthPercent: 30,
   /** One group commit. */
   commitMessagesMax: 2_000,
   commitBytesMax: 4 * MIB,

@@ -15,6 +15,7 @@ import { makeFolder, openParts, StartError } from './parts.ts';
 import type { Settings } from './settings.ts';
 
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
+export { boundGarbage } from './memory.ts';
 export { type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
 export {
   type BackupState,

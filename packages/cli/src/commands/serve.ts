@@ -1,4 +1,4 @@
-import { isLoopbackHost, type RunningServer, type Settings, settings, startServer } from '@hawser/server';
+import { boundGarbage, isLoopbackHost, type RunningServer, type Settings, settings, startServer } from '@hawser/server';
 import { Command } from 'commander';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
@@ -17,6 +17,7 @@ export function serve(): Command {
 }
 
 async function run(values: Settings): Promise<void> {
+  boundGarbage();
   const log = makeLog(values.logLevel);
   const server = await startServer(values, log);
   let stoppingSince: number | undefined;
