@@ -68,6 +68,7 @@ const FIGURES: readonly (readonly [name: string, text: string, digits: number])[
   ['storedPercentWithout', 'pairs: stored before their ack, % without', 1],
   ['storedPercentBefore', 'pairs: stored before their ack, % before', 1],
   ['stuckPerSecond', 'acked/s to the stuck', 0],
+  ['commitsPerSecond', 'commits/s, with', 0],
   ['stuckHeldBack', 'held back from the stuck', 0],
   ['redelivered', 'redelivered', 0],
   ['cpuUsPerRecovered', 'server CPU µs/message recovered', 2],

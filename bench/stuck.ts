@@ -170,9 +170,19 @@ type Phase = {
   /** As the server counts them, 0 when it does not. */
   stored: number;
   redelivered: number;
+  batches: number;
 };
 
-const NO_PHASE: Phase = { seconds: 0, delivered: 0, serverMs: 0, ownMs: 0, stuckAcked: 0, stored: 0, redelivered: 0 };
+const NO_PHASE: Phase = {
+  seconds: 0,
+  delivered: 0,
+  serverMs: 0,
+  ownMs: 0,
+  stuckAcked: 0,
+  stored: 0,
+  redelivered: 0,
+  batches: 0,
+};
 
 function sum(phases: readonly Phase[]): Phase {
   return phases.reduce(
@@ -184,6 +194,7 @@ function sum(phases: readonly Phase[]): Phase {
       stuckAcked: all.stuckAcked + each.stuckAcked,
       stored: all.stored + each.stored,
       redelivered: all.redelivered + each.redelivered,
+      batches: all.batches + each.batches,
     }),
     NO_PHASE,
   );
@@ -239,6 +250,7 @@ export async function stuck(job: Job, keys: Keys): Promise<Outcome> {
       ...phase,
       stored: growth('hawser_messages_stored_total', metricsBefore, metricsAfter) ?? 0,
       redelivered: growth('hawser_messages_redelivered_total', metricsBefore, metricsAfter) ?? 0,
+      batches: growth('hawser_store_batches_total', metricsBefore, metricsAfter) ?? 0,
     };
   }
 
@@ -344,6 +356,7 @@ export async function stuck(job: Job, keys: Keys): Promise<Outcome> {
       storedPercentWithout: storedPercent(all.without),
       storedPercentBefore: storedPercent(before),
       stuckPerSecond: all.with.stuckAcked / all.with.seconds,
+      commitsPerSecond: all.with.batches / all.with.seconds,
       stuckHeldBack: pacer.heldBack,
       redelivered: measured.redelivered,
       recoveredMessages: toStuck.sent,

@@ -107,6 +107,15 @@ export const serverLimits = {
   /** One group commit. */
   commitMessagesMax: 2_000,
   commitBytesMax: 4 * MIB,
+  /**
+   * Of the commits that begin within `commitsCountedForMs` so many begin at once; further ones of few messages begin
+   * `commitSpacingMs` after the one before, so that more go with them.
+   */
+  commitsAtOnceMax: 10,
+  commitsCountedForMs: 100,
+  commitSpacingMs: 5,
+  /** A commit of so many messages does not wait. */
+  commitSmallMessagesMax: 64,
   /** De-duplication: ids of one sender in each of two generations, the age at which one is retired, ids in all. */
   rememberedIdsPerSender: 1_000,
   rememberedForMs: 10 * MINUTE_MS,

@@ -1,6 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
 import { type Message, stage } from './message.ts';
-import { type Cluster, Fenced, type Store, type Time } from './ports.ts';
+import { type Cluster, Fenced, type Store, type Time, type Timer } from './ports.ts';
 
 /** What becomes of messages that left the committer. */
 export interface CommitOutcome {
@@ -15,6 +15,9 @@ export interface CommitOutcome {
 /**
  * Group commit: one append at a time, holding all that came while the last one was synced. Commits are in the order
  * of `add`, so a crash leaves a prefix.
+ *
+ * A commit costs much more than a message in it. So when small ones follow one another, each waits a few milliseconds
+ * for more to go with it; a message that comes alone, or one of a few, never does.
  */
 export class Committer {
   readonly #store: Store;
@@ -23,7 +26,12 @@ export class Committer {
   readonly #outcome: CommitOutcome;
   #queue: (Message | undefined)[] = [];
   #taken = 0;
-  #busy = false;
+  #state: 'idle' | 'beginning' | 'waiting' | 'writing' = 'idle';
+  #timer: Timer | undefined;
+  /** When the last commit began, and since when commits are counted, and how many there were. */
+  #begunAt = Number.NEGATIVE_INFINITY;
+  #countedFrom = Number.NEGATIVE_INFINITY;
+  #counted = 0;
   #idle: (() => void)[] = [];
 
   constructor(store: Store, time: Time, outcome: CommitOutcome, cluster?: Cluster) {
@@ -36,31 +44,74 @@ export class Committer {
   add(message: Message): void {
     message.stage = stage.queued;
     this.#queue.push(message);
-    if (this.#busy) return;
-    this.#busy = true;
-    this.#time.endOfTurn(() => this.#write());
+    if (this.#state === 'idle') this.#beginSoon();
+    else if (this.#state === 'waiting' && this.#isLarge) this.#waitNoLonger();
   }
 
   /** Resolves when nothing waits and nothing is being written. */
   whenIdle(): Promise<void> {
-    return this.#busy ? new Promise((resolve) => this.#idle.push(resolve)) : Promise.resolve();
+    if (this.#state === 'waiting') this.#waitNoLonger();
+    return this.#state === 'idle' ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Begins at the end of the turn, so that a commit has all that a turn brings. */
+  #beginSoon(): void {
+    this.#state = 'beginning';
+    this.#time.endOfTurn(() => this.#begin());
+  }
+
+  #waitNoLonger(): void {
+    this.#timer?.cancel();
+    this.#beginSoon();
+  }
+
+  #begin(): void {
+    if (this.#taken === this.#queue.length) {
+      this.#end();
+      return;
+    }
+    const ms = this.#waitMs;
+    if (ms <= 0) {
+      this.#write();
+      return;
+    }
+    this.#state = 'waiting';
+    this.#timer = this.#time.after(ms, () => this.#write());
+  }
+
+  get #isLarge(): boolean {
+    return this.#queue.length - this.#taken >= serverLimits.commitSmallMessagesMax;
+  }
+
+  /** How long the next commit is to wait for more to go with it. */
+  get #waitMs(): number {
+    if (this.#isLarge || this.#idle.length > 0) return 0;
+    const now = this.#time.now();
+    if (now - this.#countedFrom >= serverLimits.commitsCountedForMs) {
+      this.#countedFrom = now;
+      this.#counted = 0;
+    }
+    if (this.#counted < serverLimits.commitsAtOnceMax) return 0;
+    return this.#begunAt + serverLimits.commitSpacingMs - now;
   }
 
   #write(): void {
     const batch = this.#batch();
     if (batch.length === 0) {
-      this.#busy = false;
-      for (const resolve of this.#idle.splice(0)) resolve();
+      this.#end();
       return;
     }
+    this.#state = 'writing';
+    this.#begunAt = this.#time.now();
+    this.#counted++;
     this.#append(batch).then(
       (results) => {
         for (let i = 0; i < batch.length; i++) this.#outcome.committed(batch[i]!, results[i]!);
-        this.#write();
+        this.#begin();
       },
       (error: unknown) => {
         this.#outcome.failed(batch, error);
-        this.#write();
+        this.#begin();
       },
     );
   }
@@ -68,6 +119,11 @@ export class Committer {
   #append(batch: readonly Message[]): Promise<readonly number[]> {
     const isFenced = this.#cluster !== undefined && this.#time.now() >= this.#cluster.heldUntil;
     return isFenced ? Promise.reject(new Fenced('this node may store nothing any more')) : this.#store.append(batch);
+  }
+
+  #end(): void {
+    this.#state = 'idle';
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   /** The next messages to write; those acked meanwhile are passed over. */
