@@ -12,6 +12,8 @@ export interface StartOptions {
   /** Further arguments of `hawser serve`; they come last, so they override the harness's own. */
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A program and its arguments that run the server: `sh -c …`. */
+  readonly through?: readonly string[];
   /** A data directory of the caller's, which is then also the caller's to delete. */
   readonly data?: string;
 }
@@ -124,7 +126,13 @@ export class Server implements AsyncDisposable {
     const env: NodeJS.ProcessEnv = { ...Object.fromEntries(inherited), ...this.#options.env };
     const args = ['serve', '--host', '127.0.0.1', '--port', '0', '--http-port', '0', '--admin-port', '0'];
     args.push('--data', this.data, ...(this.#options.args ?? []));
-    const child = spawn(process.execPath, [mainFile, ...args], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const [program = process.execPath, ...rest] = [
+      ...(this.#options.through ?? []),
+      process.execPath,
+      mainFile,
+      ...args,
+    ];
+    const child = spawn(program, rest, { env, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#child = child;
     this.#ready = undefined;
     this.#expected = false;
@@ -191,6 +199,12 @@ export class Server implements AsyncDisposable {
     this.#expected = true;
     this.#child?.kill('SIGKILL');
     await this.#gone();
+  }
+
+  /** Waits until it ends by itself; gives the exit code. */
+  ended(): Promise<number | null> {
+    this.#expected = true;
+    return this.#gone();
   }
 
   /** Stops it when it runs, and starts it again on the same data; the ports change. */

@@ -11,8 +11,9 @@ import { createDispatcher } from './dispatcher/http.ts';
 import { listenTcp, startListening, type TcpGateway } from './gateway/tcp.ts';
 import { watchMemory } from './memory.ts';
 import { operateOn } from './operator.ts';
-import { makeFolder, openParts, StartError } from './parts.ts';
+import { makeFolder, openParts, StartError, storePath } from './parts.ts';
 import type { Settings } from './settings.ts';
+import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
 export { boundGarbage } from './memory.ts';
@@ -110,7 +111,8 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const firstSweep = setTimeout(sweep, serverLimits.expirySweepFirstMs);
     void failure.promise.then((error) => {
       state = 'failed';
-      log.fatal({ err: error }, 'the store failed: nothing more can be accepted');
+      const fields = isStoreFailure(error) ? {} : { err: error };
+      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, storePath(data))}; then start the server again`);
       tcp.stopAccepting();
     });
 

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { pino } from 'pino';
 import { callControl, controlPath, isServed } from './admin/control.ts';
+import type { Log } from './core/ports.ts';
 import { type Operation, OperatorError, operateOn } from './operator.ts';
 import { dataPath, makeFolder, openParts, storePath } from './parts.ts';
 import { readSettings } from './settings.ts';
 import { type BackupSeal, type OnProgress, restore } from './store/backup.ts';
-import { StoreUnusable } from './store/unusable.ts';
+import { isStoreFailure, StoreUnusable, whyFailed } from './store/unusable.ts';
 
 /** Operations on a data folder, until it is let go. */
 export interface Operations extends AsyncDisposable {
@@ -18,11 +18,20 @@ export interface Operations extends AsyncDisposable {
   run(operation: Operation, argument: object): Promise<unknown>;
 }
 
+export interface OpenOptions {
+  readonly makes?: boolean;
+  /** Told, in a line, what the log of a server would say in earnest. */
+  readonly onWarning?: (text: string) => void;
+}
+
 /**
  * Opens a data folder for operations: they go to the server that runs on it, or to its store when none runs. A folder
  * that is no data folder is refused, unless `makes` is set: then it becomes one.
  */
-export async function openOperations(folder: string, { makes = false } = {}): Promise<Operations> {
+export async function openOperations(
+  folder: string,
+  { makes = false, onWarning = () => {} }: OpenOptions = {},
+): Promise<Operations> {
   const data = dataPath(folder);
   if (await isServed(controlPath(data)).catch(rejectAsOperator)) {
     return {
@@ -34,8 +43,29 @@ export async function openOperations(folder: string, { makes = false } = {}): Pr
   }
   const isNew = !existsSync(storePath(data));
   if (isNew && !makes) throw new OperatorError(`--data: ${data} is not the data folder of a server`);
-  const parts = await openParts(makeFolder(folder), readSettings({ data }, {}), pino({ level: 'silent' }), fail);
-  return { data, isNew, run: operateOn(parts), [Symbol.asyncDispose]: parts.close };
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+  failed.catch(() => {});
+  const parts = await openParts(makeFolder(folder), readSettings({ data }, {}), warningLog(onWarning), fail);
+  const operate = operateOn(parts);
+  const rejectAsFailed = (error: unknown): never => {
+    if (!isStoreFailure(error)) throw error;
+    throw new OperatorError(whyFailed(error, storePath(data)), { cause: error });
+  };
+  return {
+    data,
+    isNew,
+    run: (operation, argument) => Promise.race([operate(operation, argument), failed]).catch(rejectAsFailed),
+    [Symbol.asyncDispose]: parts.close,
+  };
+}
+
+/** A log of which only warnings and errors are heard. */
+function warningLog(onWarning: (text: string) => void): Log {
+  const tell = (fields: object, text: string): void => {
+    const said = Object.entries(fields).map(([key, value]) => `${key} ${String(value)}`);
+    onWarning(said.length === 0 ? text : `${text} (${said.join(', ')})`);
+  };
+  return { debug() {}, info() {}, warn: tell, error: tell };
 }
 
 /** Copies a backup into a data folder that has no store yet. Rejects with `OperatorError` when it cannot be done. */
@@ -55,8 +85,4 @@ export function serverRuns(folder: string): Promise<boolean> {
 
 function rejectAsOperator(error: Error): never {
   throw new OperatorError(error.message, { cause: error });
-}
-
-function fail(error: unknown): never {
-  throw error;
 }

@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, realpathSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { serverLimits } from '@hawser/protocol';
 import { NodeCipher } from '@hawser/protocol/cipher-node';
-import type { Logger } from 'pino';
 import { CONTROL_PATH_BYTES_MAX, controlPath } from './admin/control.ts';
 import { Core } from './core/core.ts';
+import type { Log } from './core/ports.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
 import { StoreUnusable } from './store/unusable.ts';
@@ -27,7 +27,7 @@ export interface Parts {
 export async function openParts(
   data: string,
   settings: Settings,
-  log: Logger,
+  log: Log,
   onFatal: (error: unknown) => void,
 ): Promise<Parts> {
   const store = await openStore(data, settings, log, onFatal);
@@ -67,7 +67,7 @@ export async function openParts(
 async function openStore(
   data: string,
   settings: Settings,
-  log: Logger,
+  log: Log,
   onError: (error: unknown) => void,
 ): Promise<LevelStore> {
   try {
