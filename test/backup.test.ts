@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { newFolder, refused, succeed } from './cli.ts';
+import { Command, newFolder, refused, succeed } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
 import { addDevice, leave, login, newApp, newDevice } from './parties.ts';
 
@@ -73,7 +73,7 @@ describe('a backup', { timeout: 60_000 }, () => {
     assert.match(await refused(['restore', copy, '--data', server.data]), /is there already/);
   });
 
-  test('that is damaged or no backup is refused, and leaves no store that would open', async () => {
+  test('that is damaged is refused in a line that names it, and leaves no store that would open', async () => {
     using folder = newFolder();
     const copy = join(folder.path, 'copy');
     await succeed(['backup', copy, '--data', server.data]);
@@ -85,15 +85,53 @@ describe('a backup', { timeout: 60_000 }, () => {
     assert.ok(file);
     const bytes = readFileSync(file);
     const middle = Math.floor(bytes.length / 2);
-    bytes.writeUInt8((bytes[middle] ?? 0) ^ 0xff, middle);
-    writeFileSync(file, bytes);
+    writeFileSync(file, bytes.with(middle, (bytes[middle] ?? 0) ^ 0xff));
     const data = join(folder.path, 'data');
-    await refused(['restore', copy, '--data', data]);
+    assert.match(await refused(['restore', copy, '--data', data]), /\/copy is (damaged|no backup)/);
     assert.match(await refused(['user', 'list', '--data', data]), /is not the data folder of a server/);
-    assert.match(
-      await refused(['restore', join(folder.path, 'none'), '--data', join(folder.path, 'b')]),
-      /is not there/,
-    );
+  });
+
+  test('that is none is refused in a line, and nothing is made of it', async () => {
+    using folder = newFolder();
+    const data = join(folder.path, 'data');
+    mkdirSync(join(folder.path, 'empty'));
+    writeFileSync(join(folder.path, 'file'), 'hello');
+    for (const [name, line] of [
+      ['none', /is not there$/],
+      ['empty', /is no backup, or one that was not finished$/],
+      ['file', /is no backup: it is not a folder$/],
+    ] as const) {
+      assert.match(await refused(['restore', join(folder.path, name), '--data', data]), line);
+      assert.ok(!existsSync(join(data, 'store')));
+    }
+    assert.deepEqual(readdirSync(join(folder.path, 'empty')), []);
+  });
+
+  test('that was broken off by kill -9 is refused, and so is a restore that was', async () => {
+    using folder = newFolder();
+    await using own = await startServer();
+    using app = await newApp(own);
+    const device = await addDevice(app);
+    for (let i = 0; i < 30; i++) await leave(app, device, 'x'.repeat(900_000));
+    await own.stop();
+    const copy = join(folder.path, 'copy');
+    const broken = async (args: string[], folderMade: string): Promise<void> => {
+      await using command = new Command(args, {});
+      await command.until(() => (existsSync(folderMade) ? true : undefined));
+      command.child.kill('SIGKILL');
+      await command.done;
+    };
+    await broken(['backup', copy, '--data', own.data], `${copy}.unfinished`);
+    const data = join(folder.path, 'data');
+    assert.match(await refused(['restore', copy, '--data', data]), /copy is not there$/);
+    const left = `${copy}.unfinished`;
+    assert.match(await refused(['restore', left, '--data', data]), /is no backup, or one that was not finished$/);
+    assert.match(await refused(['backup', copy, '--data', own.data]), /is left of one that was broken off: delete it$/);
+    rmSync(left, { recursive: true });
+    await succeed(['backup', copy, '--data', own.data]);
+    await broken(['restore', copy, '--data', data], join(data, 'store.unfinished'));
+    assert.match(await refused(['inbox', 'list', '--data', data]), /is not the data folder of a server/);
+    assert.match(await refused(['restore', copy, '--data', data]), /is left of one that was broken off: delete it$/);
   });
 });
 
@@ -134,6 +172,6 @@ describe('hawser inbox', { timeout: 60_000 }, () => {
       (await list()).map(({ receiver }) => receiver).filter((name) => name !== app.name),
       [other],
     );
-    assert.match(await succeed(['inbox', 'purge', other, '--data', server.data]), /^1 messages/);
+    assert.match(await succeed(['inbox', 'purge', other, '--data', server.data]), /^1 message for .* is deleted/);
   });
 });

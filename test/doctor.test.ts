@@ -13,7 +13,7 @@ interface Finding {
   readonly advice: string | undefined;
 }
 
-const subjects = ['Node', 'RSA', 'descriptors', 'data folder', 'disk', 'TCP port', 'HTTP port', 'admin port'];
+const subjects = ['Node', 'RSA', 'descriptors', 'data folder', 'store', 'disk', 'TCP port', 'HTTP port', 'admin port'];
 
 /** Runs it, checks its form, and gives what it found by subject. */
 async function doctor(args: readonly string[], options: CommandOptions = {}) {

@@ -11,6 +11,8 @@ import type { Client, Frame, Message } from './mini-client.ts';
 import { addDevice, eventually, expectAck, leave, login, newApp, newDevice, newUser, sleep } from './parties.ts';
 
 const WINDOW = 32;
+/** Far more than there is room for. */
+const SENT_MAX = 20_000;
 
 /** Sends to all receivers in turn until the server is gone, never more than a window ahead of the acks. */
 class Flood {
@@ -32,7 +34,7 @@ class Flood {
   }
 
   async run(client: Client, receivers: readonly string[]): Promise<void> {
-    while (client.closed === undefined) {
+    while (client.closed === undefined && this.#n < SENT_MAX) {
       const to = receivers[this.#n % receivers.length] ?? '';
       const msgId = `${this.name}-${this.#n}`;
       this.sent.push({ msgId, to, n: this.#n });
@@ -54,7 +56,7 @@ for (const { way, skip, open } of waysOfRunningOut) {
     test('filled under load: the server stops with a clear line; with room, all that was acked is there, in order', async () => {
       using folder = open();
       const data = join(folder.path, 'data');
-      const server = await startServer({ data, through: folder.through });
+      await using server = await startServer({ data, through: folder.through });
       const away = [await newUser(server), await newUser(server), await newUser(server)];
       const seen = new Map<string, Message[]>();
       const onPush = (message: Message): void => {
@@ -71,8 +73,12 @@ for (const { way, skip, open } of waysOfRunningOut) {
         ),
       );
       const running = floods.map((flood, i) => flood.run(clients[i]!, [...away, online]));
-      assert.equal(await server.ended(), 1);
       await Promise.all(running);
+      await eventually(
+        () => !server.alive,
+        () => 'the server goes on',
+      );
+      assert.equal(await server.ended(), 1);
 
       const [line, ...others] = fatalLines(server);
       assert.ok(line !== undefined && others.length === 0, server.logs().slice(-5).join('\n'));

@@ -4,6 +4,7 @@
 import { OperatorError, SettingError, StartError } from '@hawser/server';
 import { Command } from 'commander';
 import { backup, restore } from './commands/backup.ts';
+import { damaged } from './commands/damaged.ts';
 import { device } from './commands/device.ts';
 import { doctor } from './commands/doctor.ts';
 import { inbox } from './commands/inbox.ts';
@@ -20,6 +21,7 @@ const program = new Command('hawser')
   .addCommand(user())
   .addCommand(device())
   .addCommand(inbox())
+  .addCommand(damaged())
   .addCommand(backup())
   .addCommand(restore())
   .addCommand(doctor());

@@ -7,6 +7,11 @@ export function fail(error: unknown): void {
   process.exitCode = 1;
 }
 
+/** What an operator should know, beside what was asked for. On stderr, and no failure. */
+export function warn(text: string): void {
+  process.stderr.write(`hawser: ${visible(text)}\n`);
+}
+
 export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
@@ -56,4 +61,8 @@ export function visible(text: string): string {
 /** A time in ms as `2026-01-31 12:00:00`, UTC; `-` for none. */
 export function time(ms: number): string {
   return ms === 0 ? '-' : new Date(ms).toISOString().slice(0, 19).replace('T', ' ');
+}
+
+export function damagedRecords(count: number): string {
+  return count === 1 ? '1 damaged record was' : `${count} damaged records were`;
 }

@@ -1,27 +1,37 @@
 import { Presets, SingleBar } from 'cli-progress';
 
-/** A progress bar on stderr, where that is a terminal; elsewhere nothing. */
+/** How far something is, on stderr, where that is a terminal; elsewhere nothing. */
 export class Progress {
-  readonly #bar: SingleBar;
+  readonly #bar: SingleBar | undefined;
   #isShown = false;
 
-  constructor(what: string) {
-    this.#bar = new SingleBar(
-      { format: `${what} {bar} {percentage} %  {value} of {total} MiB  {eta_formatted} left`, stream: process.stderr },
-      Presets.shades_classic,
-    );
+  /** @param unit what is counted; of `MiB` it is known how many there are */
+  constructor(what: string, unit: 'MiB' | 'rows' | 'messages' | 'silent') {
+    if (unit === 'silent' || !process.stderr.isTTY) return;
+    const format =
+      unit === 'MiB'
+        ? `${what} {bar} {percentage} %  {value} of {total} MiB  {eta_formatted} left`
+        : `${what}  {value} ${unit}  {duration_formatted}`;
+    this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true }, Presets.shades_classic);
   }
 
-  show(doneBytes: number, totalBytes: number): void {
-    const total = toMib(Math.max(totalBytes, doneBytes, 1));
-    if (!this.#isShown) this.#bar.start(total, 0);
+  bytes(doneBytes: number, totalBytes: number): void {
+    this.#show(toMib(doneBytes), toMib(Math.max(totalBytes, doneBytes, 1)));
+  }
+
+  count(done: number): void {
+    this.#show(done, Math.max(done, 1));
+  }
+
+  #show(done: number, total: number): void {
+    if (!this.#isShown) this.#bar?.start(total, 0);
     this.#isShown = true;
-    this.#bar.setTotal(total);
-    this.#bar.update(toMib(doneBytes));
+    this.#bar?.setTotal(total);
+    this.#bar?.update(done);
   }
 
   end(): void {
-    if (this.#isShown) this.#bar.stop();
+    if (this.#isShown) this.#bar?.stop();
     this.#isShown = false;
   }
 }

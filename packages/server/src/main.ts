@@ -17,13 +17,16 @@ import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
 export { boundGarbage } from './memory.ts';
-export { type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
+export { examineStore, type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
 export {
   type BackupState,
+  type DamagedRow,
   type DeviceRow,
   type InboxRow,
   type MessageRow,
   OperatorError,
+  type PurgeState,
+  type StoreState,
   type UserRow,
 } from './operator.ts';
 export { dataPath, StartError, storePath } from './parts.ts';

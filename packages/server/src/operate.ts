@@ -2,10 +2,11 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { callControl, controlPath, isServed } from './admin/control.ts';
 import type { Log } from './core/ports.ts';
-import { type Operation, OperatorError, operateOn } from './operator.ts';
+import { type Operation, OperatorError, operateOn, type StoreState } from './operator.ts';
 import { dataPath, makeFolder, openParts, storePath } from './parts.ts';
 import { readSettings } from './settings.ts';
 import { type BackupSeal, type OnProgress, restore } from './store/backup.ts';
+import { survey } from './store/survey.ts';
 import { isStoreFailure, StoreUnusable, whyFailed } from './store/unusable.ts';
 
 /** Operations on a data folder, until it is let go. */
@@ -76,6 +77,21 @@ export async function restoreBackup(backup: string, folder: string, onProgress: 
     if (error instanceof StoreUnusable) return rejectAsOperator(error);
     throw error;
   }
+}
+
+/**
+ * Looks at the store in a data folder, through the server that runs on it if one does; `undefined` when there is none
+ * yet. Rejects with `OperatorError`.
+ */
+export async function examineStore(folder: string): Promise<{ damaged: number; willBeMigrated: boolean } | undefined> {
+  const data = dataPath(folder);
+  if (await serverRuns(data)) {
+    const { damaged } = (await callControl(controlPath(data), 'storeState', {}).catch(rejectAsOperator)) as StoreState;
+    return { damaged, willBeMigrated: false };
+  }
+  if (!existsSync(storePath(data))) return undefined;
+  const { damaged, isOlder } = await survey(storePath(data)).catch(rejectAsOperator);
+  return { damaged, willBeMigrated: isOlder };
 }
 
 /** Whether a server is running on this data folder; false also when that cannot be told. */

@@ -1,5 +1,5 @@
 import type { Core } from './core/core.ts';
-import type { DeviceRecord, StoredMessage, UserRecord } from './core/ports.ts';
+import type { DeviceRecord, StoredMessage } from './core/ports.ts';
 import type { BackupSeal } from './store/backup.ts';
 import type { LevelStore } from './store/level.ts';
 
@@ -11,6 +11,8 @@ export interface UserRow {
   readonly createdAt: number;
   readonly devices: number;
   readonly online: boolean;
+  /** Its record was damaged: nobody can log in until it has a new password. */
+  readonly locked: boolean;
 }
 
 export interface DeviceRow {
@@ -43,6 +45,28 @@ export interface MessageRow {
   readonly msg: string;
 }
 
+/** How far a purge is. */
+export interface PurgeState {
+  readonly purged: number;
+  /** Where to go on. */
+  readonly after: string;
+  readonly end: boolean;
+}
+
+export interface StoreState {
+  /** Damaged records that are set aside. */
+  readonly damaged: number;
+}
+
+export interface DamagedRow {
+  /** What kind of record it was, and whose. */
+  readonly record: string;
+  readonly name: string;
+  readonly bytes: number;
+  /** In hex. */
+  readonly key: string;
+}
+
 /** How far a backup is. */
 export interface BackupState {
   readonly doneBytes: number;
@@ -62,6 +86,8 @@ const SHOWN_BYTES_MAX = 2_000;
 /** What is read of an inbox at once to count or to clear it. */
 const PAGE_MESSAGES = 256;
 const PAGE_BYTES = 1024 * 1024;
+/** An operation that can go on in a further call answers after about this: whoever waits sees how far it is. */
+const ANSWER_AFTER_MS = 200;
 
 /**
  * What operators can do, on a running server through its control socket or on its data folder when none runs. Takes
@@ -102,14 +128,15 @@ export class Operator {
 
   /** Users in byte order behind `after`, up to 500 of them. */
   async listUsers({ after }: { after: string }): Promise<UserRow[]> {
-    const { store, directory } = this.#core;
-    const rows = await store.list('user', after, ROWS_MAX);
+    const { directory } = this.#core;
+    const rows = await this.#store.list('user', after, ROWS_MAX);
     return Promise.all(
       rows.map(async ([name, record]) => ({
         name,
-        createdAt: (record as UserRecord).createdAt,
-        devices: (await store.peers(name, 'user')).length,
+        createdAt: record.createdAt,
+        devices: (await this.#store.peers(name, 'user')).length,
         online: directory.get(name) !== undefined,
+        locked: record.locked === true,
       })),
     );
   }
@@ -131,11 +158,13 @@ export class Operator {
 
   // ---- inboxes
 
-  /** Inboxes that hold something, by receiver in byte order behind `after`, up to 50 of them. */
+  /** Inboxes that hold something, by receiver in byte order behind `after`: none when there are no more. */
   async listInboxes({ after }: { after: string }): Promise<InboxRow[]> {
     const heads = await this.#store.oldest(after, INBOX_ROWS_MAX);
     const rows: InboxRow[] = [];
+    const since = performance.now();
     for (const head of heads) {
+      if (rows.length > 0 && performance.now() - since > ANSWER_AFTER_MS) break;
       let messages = 0;
       let bytes = 0;
       for await (const message of this.#stored(head.to)) {
@@ -162,14 +191,21 @@ export class Operator {
     }));
   }
 
-  /** Deletes what an inbox holds; returns how many messages that were. What was pushed already may still be acked. */
-  async purgeInbox({ name }: { name: string }): Promise<number> {
+  /**
+   * Deletes what an inbox holds behind a position, for a while; to be called until it comes to the end. What was pushed
+   * already may still be acked.
+   */
+  async purgeInbox({ name, after }: { name: string; after: string }): Promise<PurgeState> {
     let purged = 0;
-    for await (const message of this.#stored(name)) {
-      this.#store.remove({ ...message, size: message.msg.length });
-      purged++;
+    let position = Number(after) || 0;
+    for (const since = performance.now(); performance.now() - since < ANSWER_AFTER_MS; ) {
+      const { messages, end } = await this.#store.page(name, position, PAGE_MESSAGES, PAGE_BYTES);
+      for (const message of messages) this.#store.remove({ ...message, size: message.msg.length });
+      purged += messages.length;
+      position = messages.at(-1)?.position ?? position;
+      if (end) return { purged, after: String(position), end };
     }
-    return purged;
+    return { purged, after: String(position), end: false };
   }
 
   /** All messages of an inbox in order, read page by page. */
@@ -181,6 +217,23 @@ export class Operator {
       if (end) return;
       position = messages.at(-1)?.position ?? position;
     }
+  }
+
+  // ---- the store
+
+  async storeState(): Promise<StoreState> {
+    return { damaged: this.#store.stats.damaged };
+  }
+
+  /** Damaged records that are set aside, behind a key, up to 500 of them. */
+  async listDamaged({ after }: { after: string }): Promise<DamagedRow[]> {
+    const records = await this.#store.damaged(after === '' ? undefined : Buffer.from(after, 'hex'), ROWS_MAX);
+    return records.map(({ key, ...row }) => ({ ...row, key: Buffer.from(key).toString('hex') }));
+  }
+
+  /** Deletes the damaged records that are set aside; returns how many. */
+  forgetDamaged(): Promise<number> {
+    return this.#store.forgetDamaged();
   }
 
   // ---- backup
@@ -217,7 +270,10 @@ export const operations = {
   listDevices: ['after'],
   listInboxes: ['after'],
   showInbox: ['name', 'after'],
-  purgeInbox: ['name'],
+  purgeInbox: ['name', 'after'],
+  storeState: [],
+  listDamaged: ['after'],
+  forgetDamaged: [],
   startBackup: ['folder'],
   backupState: [],
 } as const satisfies Record<keyof Operator, readonly string[]>;

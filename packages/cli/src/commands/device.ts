@@ -1,8 +1,8 @@
-import { type DeviceRow, openOperations } from '@hawser/server';
+import type { DeviceRow } from '@hawser/server';
 import { Command } from 'commander';
 import { print, time, visible } from '../output.ts';
 import { type Listing, list } from './list.ts';
-import { addSettings, folderOf, type GivenOptions } from './options.ts';
+import { addSettings, folderOf, type GivenOptions, operationsOn } from './options.ts';
 
 const devices: Listing<DeviceRow> = {
   operation: 'listDevices',
@@ -25,7 +25,7 @@ function remove(): Command {
     .argument('<id>')
     .description('forget a device: the session, who added it, the messages waiting');
   return addSettings(command, ['data']).action(async (id: string, options: GivenOptions) => {
-    await using operations = await openOperations(folderOf(options));
+    await using operations = await operationsOn(folderOf(options));
     await operations.run('removeDevice', { name: id });
     print(`${visible(id)} is removed.`);
   });

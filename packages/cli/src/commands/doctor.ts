@@ -6,13 +6,15 @@ import {
   connectionsWithin,
   dataPath,
   descriptorLimit,
+  examineStore,
+  OperatorError,
   rsaSelfTest,
   type Settings,
   serverRuns,
   storePath,
 } from '@hawser/server';
 import { Command } from 'commander';
-import { print, visible } from '../output.ts';
+import { damagedRecords, print, visible } from '../output.ts';
 import { addSettings, type GivenOptions, settingsOf } from './options.ts';
 
 /** One thing looked at: what was found, and what to do about it when it is not well. */
@@ -53,6 +55,7 @@ async function examine(settings: Settings): Promise<Finding[]> {
     checkRsa(),
     checkDescriptors(),
     checkFolder(settings.data, running),
+    await checkStore(settings.data),
     checkDisk(settings.data),
     ...(await checkPorts(settings, running)),
   ];
@@ -101,6 +104,30 @@ function checkFolder(folder: string, running: boolean): Finding {
     return { subject, found: `${refused} cannot be written by this user`, advice, isFatal: true };
   }
   return { subject, found: nearest === path ? path : `${path} (will be made)` };
+}
+
+/** Only its owner opens it: files that another user made in it would keep the server out. */
+async function checkStore(folder: string): Promise<Finding> {
+  const subject = 'store';
+  const path = storePath(dataPath(folder));
+  if (existsSync(path) && statSync(path).uid !== (process.getuid?.() ?? statSync(path).uid)) {
+    return { subject, found: `${path} belongs to another user, so it was not looked into` };
+  }
+  try {
+    const state = await examineStore(folder);
+    if (state === undefined) return { subject, found: 'none yet' };
+    if (state.damaged > 0) {
+      const found = `${damagedRecords(state.damaged)} set aside`;
+      const advice = 'see "hawser damaged list", check the disk and memory of this machine, keep a backup';
+      return { subject, found, advice };
+    }
+    if (!state.willBeMigrated) return { subject, found: 'no damaged record was found so far' };
+    const advice = 'make a backup with the older version first: it cannot use the store any more after that';
+    return { subject, found: 'of an older version: it is migrated when it is next opened', advice };
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return { subject, found: error.message, advice: 'nothing can be served from it as it is', isFatal: true };
+  }
 }
 
 function mayUse(path: string): boolean {

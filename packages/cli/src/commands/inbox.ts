@@ -1,12 +1,14 @@
-import { type InboxRow, type MessageRow, openOperations } from '@hawser/server';
+import type { InboxRow, MessageRow, PurgeState } from '@hawser/server';
 import { Command } from 'commander';
 import { print, time, visible } from '../output.ts';
+import { Progress } from '../progress.ts';
 import { type Listing, list, printList } from './list.ts';
-import { addSettings, folderOf, type GivenOptions } from './options.ts';
+import { addSettings, folderOf, type GivenOptions, operationsOn } from './options.ts';
 
 const inboxes: Listing<InboxRow> = {
   operation: 'listInboxes',
-  pageRows: 50,
+  // As many as were counted in time.
+  pageRows: 1,
   head: ['RECEIVER', 'MESSAGES', 'BYTES', 'ONLINE', 'OLDEST (UTC)'],
   key: (row) => row.receiver,
   cells: (row) => [
@@ -57,8 +59,23 @@ function show(): Command {
 function purge(): Command {
   const command = new Command('purge').argument('<name>').description('delete all that waits for a receiver');
   return addSettings(command, ['data']).action(async (name: string, options: GivenOptions) => {
-    await using operations = await openOperations(folderOf(options));
-    const purged = (await operations.run('purgeInbox', { name })) as number;
-    print(`${purged} messages for ${visible(name)} are deleted.`);
+    await using operations = await operationsOn(folderOf(options));
+    const progress = new Progress('purge', 'messages');
+    let state: PurgeState = { purged: 0, after: '', end: false };
+    let purged = 0;
+    try {
+      while (!state.end) {
+        state = (await operations.run('purgeInbox', { name, after: state.after })) as PurgeState;
+        purged += state.purged;
+        progress.count(purged);
+      }
+    } finally {
+      progress.end();
+    }
+    print(purged === 0 ? `Nothing waits for ${visible(name)}.` : `${purgedMessages(purged, visible(name))} deleted.`);
   });
+}
+
+function purgedMessages(count: number, name: string): string {
+  return count === 1 ? `1 message for ${name} is` : `${count} messages for ${name} are`;
 }

@@ -1,12 +1,13 @@
-import { openOperations } from '@hawser/server';
+import type { Operations, StoreState } from '@hawser/server';
 import { Command } from 'commander';
-import { print, table } from '../output.ts';
-import { addSettings, folderOf, type GivenOptions } from './options.ts';
+import { damagedRecords, print, table, warn } from '../output.ts';
+import { Progress } from '../progress.ts';
+import { addSettings, folderOf, type GivenOptions, operationsOn } from './options.ts';
 
 /** What an operator's list shows, and how to fetch and write a row. */
 export interface Listing<Row> {
-  readonly operation: 'listUsers' | 'listDevices' | 'listInboxes' | 'showInbox';
-  /** Rows that the server gives at once. */
+  readonly operation: 'listUsers' | 'listDevices' | 'listInboxes' | 'showInbox' | 'listDamaged';
+  /** Fewer rows than these are the last ones. */
   readonly pageRows: number;
   readonly head: readonly string[];
   key(row: Row): string;
@@ -28,14 +29,29 @@ export async function printList<Row>(
   asJson: boolean,
   argument: object = {},
 ): Promise<void> {
-  await using operations = await openOperations(data);
+  await using operations = await operationsOn(data);
+  // Rows on a terminal show by themselves how far it is.
+  const progress = new Progress('list', process.stdout.isTTY ? 'silent' : 'rows');
   let after = '';
-  for (let isFirst = true; !process.stdout.destroyed; isFirst = false) {
-    const rows = (await operations.run(listing.operation, { ...argument, after })) as Row[];
-    const last = rows.at(-1);
-    if (asJson) for (const row of rows) print(JSON.stringify(row));
-    else if (isFirst || last !== undefined) print(table(listing.head, rows.map(listing.cells)));
-    if (last === undefined || rows.length < listing.pageRows) return;
-    after = listing.key(last);
+  let printed = 0;
+  try {
+    for (let isFirst = true; !process.stdout.destroyed; isFirst = false) {
+      const rows = (await operations.run(listing.operation, { ...argument, after })) as Row[];
+      const last = rows.at(-1);
+      if (asJson) for (const row of rows) print(JSON.stringify(row));
+      else if (isFirst || last !== undefined) print(table(listing.head, rows.map(listing.cells)));
+      printed += rows.length;
+      progress.count(printed);
+      if (last === undefined || rows.length < listing.pageRows) break;
+      after = listing.key(last);
+    }
+  } finally {
+    progress.end();
   }
+  if (listing.operation !== 'listDamaged') await warnOfDamage(operations);
+}
+
+async function warnOfDamage(operations: Operations): Promise<void> {
+  const { damaged } = (await operations.run('storeState', {})) as StoreState;
+  if (damaged > 0) warn(`${damagedRecords(damaged)} set aside, and not shown here: see "hawser damaged list"`);
 }

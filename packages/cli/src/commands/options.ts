@@ -1,4 +1,6 @@
 import {
+  type Operations,
+  openOperations,
   optionOf,
   readSetting,
   readSettings,
@@ -9,6 +11,7 @@ import {
   variableOf,
 } from '@hawser/server';
 import { type Command, Option } from 'commander';
+import { warn } from '../output.ts';
 
 /** Settings as commander has them: a switch is `true`. */
 export type GivenOptions = Partial<Record<SettingName, string | true>>;
@@ -34,6 +37,11 @@ export function settingsOf(options: GivenOptions): Settings {
 /** The data folder that an operator's command works on. */
 export function folderOf({ data }: GivenOptions): string {
   return readSetting('data', texts(data === undefined ? {} : { data }), process.env);
+}
+
+/** Opens a data folder for operations; what its log would say in earnest is printed. */
+export function operationsOn(folder: string, { makes = false } = {}): Promise<Operations> {
+  return openOperations(folder, { makes, onWarning: warn });
 }
 
 function texts(options: GivenOptions): Partial<Record<SettingName, string>> {

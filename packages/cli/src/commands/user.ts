@@ -1,9 +1,9 @@
-import { openOperations, type UserRow } from '@hawser/server';
+import type { UserRow } from '@hawser/server';
 import { Command } from 'commander';
 import { print, time, visible } from '../output.ts';
 import { readPassword } from '../password.ts';
 import { type Listing, list } from './list.ts';
-import { addSettings, folderOf, type GivenOptions } from './options.ts';
+import { addSettings, folderOf, type GivenOptions, operationsOn } from './options.ts';
 
 type PasswordOptions = GivenOptions & { readonly passwordStdin?: true };
 
@@ -12,7 +12,12 @@ const users: Listing<UserRow> = {
   pageRows: 500,
   head: ['NAME', 'DEVICES', 'ONLINE', 'CREATED (UTC)'],
   key: (row) => row.name,
-  cells: (row) => [row.name, String(row.devices), row.online ? 'yes' : 'no', time(row.createdAt)],
+  cells: (row) => [
+    row.name,
+    String(row.devices),
+    row.locked ? 'locked' : row.online ? 'yes' : 'no',
+    time(row.createdAt),
+  ],
 };
 
 /** `hawser user …` */
@@ -31,7 +36,7 @@ function add(): Command {
     const folder = folderOf(options);
     const password = await readPassword(`Password for ${visible(name)}`, options.passwordStdin === true);
     // People may be added before the first start.
-    await using operations = await openOperations(folder, { makes: true });
+    await using operations = await operationsOn(folder, { makes: true });
     await operations.run('addUser', { name, password });
     if (operations.isNew) print(`A new data folder is made: ${visible(operations.data)}`);
     print(`${visible(name)} can log in now.`);
@@ -45,7 +50,7 @@ function passwd(): Command {
   return withPassword(command).action(async (name: string, options: PasswordOptions) => {
     const folder = folderOf(options);
     const password = await readPassword(`New password for ${visible(name)}`, options.passwordStdin === true);
-    await using operations = await openOperations(folder);
+    await using operations = await operationsOn(folder);
     await operations.run('setPassword', { name, password });
     print(`The password of ${visible(name)} is changed.`);
   });
@@ -56,7 +61,7 @@ function remove(): Command {
     .argument('<name>')
     .description('remove a person: the session, the devices added, the messages waiting');
   return addSettings(command, ['data']).action(async (name: string, options: GivenOptions) => {
-    await using operations = await openOperations(folderOf(options));
+    await using operations = await operationsOn(folderOf(options));
     await operations.run('removeUser', { name });
     print(`${visible(name)} is removed.`);
   });

@@ -1,11 +1,11 @@
 /** Copies of a whole store: a backup of one in use, and its way back into an empty data folder. */
 
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { decodeText, encodeText } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
-import { metaKey, SCHEMA, UNFINISHED } from './record.ts';
+import { metaKey, SCHEMA } from './record.ts';
 import { StoreUnusable, whyFailed } from './unusable.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
@@ -51,8 +51,8 @@ export async function backUp(db: LevelDb, folder: string, wall: number, onProgre
 }
 
 /**
- * Copies a backup into the folder of a store, which must not be there yet, checking that it is whole. Of one that is
- * damaged nothing stays; where the copying was broken off no server opens what is there.
+ * Copies a backup into the folder of a store, which must not be there yet, checking that it is whole. Nothing stays of
+ * one that is damaged.
  */
 export async function restore(backup: string, folder: string, onProgress: OnProgress): Promise<BackupSeal> {
   if (!existsSync(backup)) throw new StoreUnusable(`${backup} is not there`);
@@ -63,7 +63,6 @@ export async function restore(backup: string, folder: string, onProgress: OnProg
   try {
     const seal = await readSeal(source, backup);
     return await fill(folder, async (target) => {
-      await target.batch([schemaOperation(UNFINISHED)], { sync: true });
       const copied = await copy(source, undefined, target, (done) => onProgress(done, seal.bytes));
       if (copied.records !== seal.records || copied.checksum !== seal.checksum) {
         throw new StoreUnusable(
@@ -72,7 +71,8 @@ export async function restore(backup: string, folder: string, onProgress: OnProg
         );
       }
       // Records of an older version are migrated when the store is opened.
-      await target.batch([schemaOperation(String(seal.schema ?? FIRST_SCHEMA))], { sync: true });
+      const schema = encodeText(String(seal.schema ?? FIRST_SCHEMA));
+      await target.batch([{ type: 'put', key: metaKey.schema, value: schema }], { sync: true });
       return seal;
     });
   } finally {
@@ -82,10 +82,6 @@ export async function restore(backup: string, folder: string, onProgress: OnProg
 
 /** Backups of the first version do not say which it is. */
 const FIRST_SCHEMA = 1;
-
-function schemaOperation(schema: string): Operation {
-  return { type: 'put', key: metaKey.schema, value: encodeText(schema) };
-}
 
 /** A backup that is no LevelDB folder is told apart from a damaged one: opening it must not leave files behind. */
 async function openSource(backup: string): Promise<LevelDb> {
@@ -112,24 +108,39 @@ function notABackup(backup: string): string {
   return `${backup} is no backup, or one that was not finished`;
 }
 
-/** Makes a store in a new folder and fills it. When that fails, the folder is deleted. */
+/**
+ * Makes a store in a new folder and fills it. It has its name only when it is whole: what is broken off lies beside it,
+ * and what fails is deleted.
+ */
 async function fill(folder: string, work: (target: LevelDb) => Promise<BackupSeal>): Promise<BackupSeal> {
-  let isFilled = false;
+  const unfinished = `${folder}.unfinished`;
+  if (existsSync(unfinished)) throw new StoreUnusable(`${unfinished} is left of one that was broken off: delete it`);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const target = await open(folder);
+    mkdirSync(unfinished, { recursive: true, mode: 0o700 });
+    const target = await open(unfinished);
+    let seal: BackupSeal;
     try {
-      const seal = await work(target);
-      isFilled = true;
-      return seal;
+      seal = await work(target);
     } finally {
       await target.close();
     }
+    renameSync(unfinished, folder);
+    syncFolder(dirname(folder));
+    return seal;
   } catch (error) {
+    rmSync(unfinished, { recursive: true, force: true });
     if (error instanceof StoreUnusable) throw error;
     throw new StoreUnusable(whyFailed(error, folder), { cause: error });
+  }
+}
+
+/** So that a name in it is still there after a power failure. */
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
+  try {
+    fsyncSync(descriptor);
   } finally {
-    if (!isFilled) rmSync(folder, { recursive: true, force: true });
+    closeSync(descriptor);
   }
 }
 

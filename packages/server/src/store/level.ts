@@ -8,18 +8,7 @@ import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
 import { migrate } from './migrations.ts';
 import { Names } from './names.ts';
-import {
-  checked,
-  contentOf,
-  described,
-  metaKey,
-  positionOf,
-  range,
-  SCHEMA,
-  type StoredName,
-  space,
-  UNFINISHED,
-} from './record.ts';
+import { checked, contentOf, described, metaKey, positionOf, range, SCHEMA, type StoredName, space } from './record.ts';
 import { SegmentReader } from './segment.ts';
 import { StoreUnusable, whyFailed } from './unusable.ts';
 import { type LevelDb, type Operation, Writer } from './writer.ts';
@@ -107,7 +96,6 @@ export class LevelStore implements Store {
   async #start(folder: string): Promise<void> {
     const value = await this.#db.get(metaKey.schema);
     const schema = value && (decodeText(value) ?? '?');
-    if (schema === UNFINISHED) throw new StoreUnusable(`${folder}: a restore broke off: delete it and restore again`);
     if (schema !== undefined) await migrate(schema, { db: this.#db, folder, log: this.#log });
     else if ((await this.#db.keys({ limit: 1 }).all()).length > 0) {
       throw new StoreUnusable(`${folder} is damaged, or no store: it has records, but does not say their format`);

@@ -7,9 +7,6 @@ import type { NameRecord } from '../core/ports.ts';
 /** Version of all that is written here. Older stores are migrated (`migrations.ts`), newer ones are not opened. */
 export const SCHEMA = 2;
 
-/** Stands for the version while a backup is copied in. */
-export const UNFINISHED = 'unfinished';
-
 /** First byte of each key: what kind of record it is. */
 export const space = {
   meta: '!',
