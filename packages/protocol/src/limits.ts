@@ -162,6 +162,9 @@ export const serverLimits = {
   expirySweepMs: 60 * MINUTE_MS,
   /** The first time after the start. */
   expirySweepFirstMs: MINUTE_MS,
+  /** Dropped messages are told in the log this often, a line for each of so many receivers and one for all others. */
+  expiryLogMs: 10 * SECOND_MS,
+  expiryReceiversLoggedMax: 20,
 
   // Accounts
   devicesPerUserMax: 1_000,

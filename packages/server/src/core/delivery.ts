@@ -1,6 +1,7 @@
 import { type RefusalName, refusals, serverLimits } from '@hawser/protocol';
 import { type CommitOutcome, Committer } from './committer.ts';
 import type { Counters } from './counters.ts';
+import { Expiries } from './expiries.ts';
 import { Mailbox } from './mailbox.ts';
 import { contentHash, Message, stage } from './message.ts';
 import type { Memory } from './packets.ts';
@@ -55,6 +56,7 @@ export class Delivery {
   /** The way to receivers on other nodes, if there are any. */
   readonly routing: Routing | undefined;
   readonly #log: Log;
+  readonly #expiries: Expiries;
   readonly #onFatal: (error: unknown) => void;
   readonly #committer: Committer;
   readonly #mailboxes = new Map<string, Mailbox>();
@@ -82,6 +84,7 @@ export class Delivery {
     this.counters = ports.counters;
     this.options = ports.options;
     this.#log = ports.log;
+    this.#expiries = new Expiries(ports.time, ports.log);
     this.#onFatal = ports.onFatal;
     const { cluster } = ports;
     this.routing = cluster && new Routing(cluster, ports.time, (name) => this.#mailboxes.get(name));
@@ -394,11 +397,9 @@ export class Delivery {
     const waited = Math.max(this.time.wall() - message.wall, this.time.ran() - message.ran);
     const isStale = message.ttl > 0 && waited >= message.ttl * 1000;
     if (!isOld && !isStale) return false;
-    if (isOld) {
-      this.counters.expiredByAge++;
-      const { from, to, msgId } = message;
-      this.#log.warn({ from, to, msgId }, 'a message was dropped: its receiver did not come in time');
-    } else this.counters.expiredByTtl++;
+    if (isOld) this.counters.expiredByAge++;
+    else this.counters.expiredByTtl++;
+    this.#expiries.note(message.to, isOld ? 'age' : 'ttl', 1);
     if (message.stage === stage.stored) this.#remove(message);
     this.#drop(message)?.session?.pendingEnded();
     return true;
@@ -442,7 +443,7 @@ export class Delivery {
     }
     this.counters.expiredByAge += dropped;
     this.counters.removed += dropped;
-    this.#log.warn({ receiver, messages: dropped }, 'messages were dropped: their receiver did not come in time');
+    if (dropped > 0) this.#expiries.note(receiver, 'age', dropped);
   }
 
   /** Age counts by the smaller of the two clocks: never too early. */
@@ -532,6 +533,7 @@ export class Delivery {
   /** The store may be closed from now on: what still reads from it fails, and that is no failure of the store. */
   end(): void {
     this.#isStopped = true;
+    this.#expiries.tell();
   }
 
   /** Resolves when nothing is on its way to this receiver's inbox. */
