@@ -196,6 +196,19 @@ describe('any other failure of a write', () => {
 });
 
 describe('who may write to whom', () => {
+  test('a device that is known from the store alone may be written to only by those who have added it', async () => {
+    const { bench, ann } = await withAway();
+    ann.request(cmd.addDevice, { deviceId: 'lamp' });
+    await bench.settle();
+    await bench.restart('stop');
+    const owner = await bench.app('ann');
+    const other = await bench.app('cal');
+    for (const client of [owner, other]) client.post('lamp', 'm');
+    await bench.settle();
+    assert.deepEqual([owner.acks, other.acks], [['m'], []]);
+    assert.deepEqual(other.refusals.get('m'), { code: 200, msg: refusals.notAllowed.msg });
+  });
+
   test('is decided when the message is accepted: what was is delivered, also after a removal', async () => {
     const { bench, ann } = await withAway();
     ann.request(cmd.addDevice, { deviceId: 'lamp' });
@@ -217,6 +230,18 @@ describe('who may write to whom', () => {
 });
 
 describe('the same msgId again', () => {
+  test('joins the first also while that is on its way to the store: one ack, and one place in the inbox', async () => {
+    const { bench, ann } = await withAway();
+    bench.store.hold('append');
+    ann.post('bob', 'm');
+    await bench.settle();
+    ann.post('bob', 'm');
+    bench.store.release('append');
+    await bench.settle();
+    assert.deepEqual([ann.acks, await bench.inbox('bob')], [['m'], ['m']]);
+    assert.equal(bench.store.commits.length, 1);
+  });
+
   test('joins the first while that is pending, is acked again when it is settled, and is pushed once', async () => {
     const { bench, ann, bob } = await withOnline();
     ann.post('bob', 'm');
