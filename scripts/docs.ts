@@ -1,12 +1,14 @@
 /**
  * `npm run docs`: writes what the documents say of the code anew from the code: the tables of refusals, closings and
- * limits in `docs/protocol.md` and `docs/protocol.zh.md`, and the table of settings in `README.md`. Each stands between
+ * limits in `docs/protocol.md` and `docs/protocol.zh.md`, the limits of delivery in `docs/delivery.md`, and the table of
+ * settings in `README.md`. Each stands between
  * `<!-- NAME:start -->` and `<!-- NAME:end -->`. `test/docs.test.ts` fails when a document and the code differ.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { closings, type Refusal, refusals, serverLimits, wireLimits } from '@hawser/protocol';
 import { optionOf, type Setting, settingNames, settings, variableOf } from '@hawser/server';
+import { deliveryLimits } from './delivery-limits.ts';
 
 const root = join(import.meta.dirname, '..');
 const LIMITS_SOURCE = 'packages/protocol/src/limits.ts';
@@ -97,6 +99,37 @@ function withUnit(name: string, value: number): string {
   return value % 1024 === 0 ? `${grouped(value / 1024)} KiB` : `${grouped(value)} bytes`;
 }
 
+const TIMES = [
+  ['day', 24 * 60 * 60_000],
+  ['h', 60 * 60_000],
+  ['min', 60_000],
+  ['s', 1000],
+  ['ms', 1],
+] as const;
+
+/** `60000` of a limit in milliseconds is `1 min`; other limits as in the protocol's pages. */
+function withUnitOrTime(name: string, value: number): string {
+  if (/Percent/.test(name)) return `${value} %`;
+  if (name === 'inboxSenderShare') return `1 / ${value}`;
+  if (/BytesFree$|BytesPauseReading$/.test(name)) return withUnit('Bytes', value);
+  if (!/Ms(?=Max|$)/.test(name)) return withUnit(name, value);
+  const [unit, ms] = TIMES.find(([, each]) => value % each === 0) ?? TIMES[4];
+  return `${value / ms} ${unit}${unit === 'day' && value > ms ? 's' : ''}`;
+}
+
+function deliveryTable(): string {
+  const values: Record<string, number> = { ...wireLimits, ...serverLimits };
+  const rows = deliveryLimits.map(({ name, setting, happens, sender, metric }) => [
+    `\`${name}\``,
+    withUnitOrTime(name, values[name]!),
+    setting === undefined ? '' : `\`${optionOf(setting)}\``,
+    happens,
+    sender,
+    metric === undefined ? '' : `\`${metric}\``,
+  ]);
+  return table(['limit', 'value', 'option', 'what happens there', 'the sender sees', 'counted or shown by'], rows);
+}
+
 function grouped(value: number): string {
   return value.toLocaleString('en-US');
 }
@@ -133,6 +166,7 @@ function widthOf(text: string): number {
 export function documents(): { readonly path: string; readonly text: string }[] {
   const tables = {
     'README.md': { settings: settingTable() },
+    'docs/delivery.md': { delivery: deliveryTable() },
     'docs/protocol.md': { errors: errorTables(english), limits: limitTable(english) },
     'docs/protocol.zh.md': { errors: errorTables(chinese), limits: limitTable(chinese) },
   };

@@ -1,0 +1,205 @@
+/** What happens at each limit that a message can meet: for the table in `docs/delivery.md`, which adds the numbers. */
+import type { serverLimits, wireLimits } from '@hawser/protocol';
+import type { SettingName } from '@hawser/server';
+
+export interface DeliveryLimit {
+  readonly name: keyof typeof serverLimits | keyof typeof wireLimits;
+  /** What an operator may set it with. */
+  readonly setting?: SettingName;
+  /** What happens there. */
+  readonly happens: string;
+  /** What the sender sees of it. */
+  readonly sender: string;
+  /** What counts it, or shows how near it is. */
+  readonly metric?: string;
+}
+
+const refused = (reason: string): string => `hawser_refused_total{reason="${reason}"}`;
+const closed = (reason: string): string => `hawser_closed_total{reason="${reason}"}`;
+const expired = (reason: string): string => `hawser_messages_expired_total{reason="${reason}"}`;
+
+const stored = 'hawser_messages_stored_total';
+const nothing = 'nothing';
+const waits = 'it waits';
+
+export const deliveryLimits: readonly DeliveryLimit[] = [
+  // The message
+  { name: 'msgBytesMax', happens: 'refused for good', sender: 'code 200', metric: refused('msgTooLarge') },
+  {
+    name: 'ttlSecondsMax',
+    happens: 'a larger `ttl` is refused for good',
+    sender: 'code 200',
+    metric: refused('badBody'),
+  },
+
+  // Its sender
+  {
+    name: 'senderPendingMessagesMax',
+    happens: 'its sender is not read from until half of them are acked or refused',
+    sender: waits,
+  },
+  {
+    name: 'senderPendingBytesMax',
+    happens: 'its sender is not read from until half of them are acked or refused',
+    sender: waits,
+  },
+  {
+    name: 'pendingBytesMax',
+    happens: 'each sender is not read from after its next message, until there is room',
+    sender: waits,
+    metric: 'hawser_pending_bytes',
+  },
+  { name: 'pendingOverheadBytes', happens: 'counted for each message with its content', sender: nothing },
+  {
+    name: 'memoryPercentPause',
+    happens: 'each sender is not read from after its next message; a warning is logged',
+    sender: waits,
+    metric: 'process_resident_memory_bytes',
+  },
+  { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
+  { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
+  {
+    name: 'unsentBytesPauseReading',
+    happens: 'who does not take its answers is not read from until it has taken all',
+    sender: waits,
+    metric: closed('idleTimeout'),
+  },
+  {
+    name: 'frameTimeoutMs',
+    happens: 'a connection whose frame is not whole by then is closed',
+    sender: 'FIN',
+    metric: closed('frameTimeout'),
+  },
+  {
+    name: 'unfinishedBytesMax',
+    happens: 'a connection that takes more than the next limit of it is closed',
+    sender: 'FIN',
+    metric: closed('unfinishedFrames'),
+  },
+  { name: 'unfinishedBytesFree', happens: 'so much is granted to each in any case', sender: nothing },
+  {
+    name: 'rememberedIdsPerSender',
+    happens: 'the older generation of ids is forgotten',
+    sender: 'older ids are new ones',
+    metric: 'hawser_remembered_ids',
+  },
+  {
+    name: 'rememberedForMs',
+    happens: 'the older generation of ids is forgotten',
+    sender: 'older ids are new ones',
+    metric: 'hawser_remembered_ids',
+  },
+  {
+    name: 'rememberedIdsMax',
+    happens: 'senders lose their settled ids in turn',
+    sender: 'older ids are new ones',
+    metric: 'hawser_remembered_ids',
+  },
+
+  // Its receiver's connection
+  {
+    name: 'persistAfterMs',
+    setting: 'persistAfter',
+    happens: 'what is not acked joins the next commit',
+    sender: 'the ack, once it is synced',
+    metric: stored,
+  },
+  { name: 'windowMessagesMax', happens: 'more goes to the disk', sender: 'the ack, once it is synced', metric: stored },
+  { name: 'windowBytesMax', happens: 'more goes to the disk', sender: 'the ack, once it is synced', metric: stored },
+  {
+    name: 'unsentPushBytesMax',
+    happens: 'more goes to the disk',
+    sender: 'the ack, once it is synced',
+    metric: stored,
+  },
+  { name: 'pushBatchBytesMax', happens: 'the next push begins another frame', sender: nothing },
+  { name: 'stuckAfterMs', happens: 'a push no longer holds up what lies behind it', sender: nothing },
+  {
+    name: 'redeliveryAfterMs',
+    setting: 'redeliveryAfter',
+    happens: 'it is pushed again; the next time after twice as long',
+    sender: nothing,
+    metric: 'hawser_messages_redelivered_total',
+  },
+  {
+    name: 'redeliveryAfterMsMax',
+    happens: 'the wait grows no further',
+    sender: nothing,
+    metric: 'hawser_messages_redelivered_total',
+  },
+  {
+    name: 'backlogAfterMs',
+    setting: 'backlogAfter',
+    happens: 'a backlog is pushed though no 202 came',
+    sender: nothing,
+  },
+  {
+    name: 'refetchAfterMs',
+    happens: 'a 202 pushes again what was pushed that long ago',
+    sender: nothing,
+    metric: 'hawser_messages_redelivered_total',
+  },
+
+  // The disk
+  {
+    name: 'commitMessagesMax',
+    happens: 'the rest goes with the next commit',
+    sender: nothing,
+    metric: 'hawser_store_batches_total',
+  },
+  {
+    name: 'commitBytesMax',
+    happens: 'the rest goes with the next commit',
+    sender: nothing,
+    metric: 'hawser_store_batches_total',
+  },
+  {
+    name: 'inboxMessagesMax',
+    setting: 'inboxMessages',
+    happens: 'refused for now',
+    sender: 'silence',
+    metric: refused('inboxFull'),
+  },
+  {
+    name: 'inboxBytesMax',
+    setting: 'inboxBytes',
+    happens: 'refused for now',
+    sender: 'silence',
+    metric: refused('inboxFull'),
+  },
+  {
+    name: 'inboxSenderShare',
+    happens: 'more than that part of either from one sender is refused for now',
+    sender: 'silence',
+    metric: refused('inboxFull'),
+  },
+  {
+    name: 'inboxAgeMsMax',
+    setting: 'inboxAge',
+    happens: 'dropped and logged',
+    sender: 'nothing: it was acked',
+    metric: expired('age'),
+  },
+  {
+    name: 'expirySweepMs',
+    happens: 'all inboxes are looked through for what is too old',
+    sender: nothing,
+    metric: expired('age'),
+  },
+  { name: 'expirySweepFirstMs', happens: 'the first time after the start', sender: nothing, metric: expired('age') },
+  {
+    name: 'inboxesKnownBytesMax',
+    happens: 'what is known of the inboxes longest in memory is forgotten, and read again when it is needed',
+    sender: 'a later ack',
+  },
+
+  // Logins, and the end
+  {
+    name: 'passwordQueueMax',
+    happens: 'login and registration are refused for now',
+    sender: 'code 200',
+    metric: refused('busy'),
+  },
+  { name: 'rsaQueueMax', happens: 'the key (cmd 2) is refused for now', sender: 'code 200', metric: refused('busy') },
+  { name: 'stopTimeoutMs', happens: 'a server that is not done stopping ends all the same', sender: 'silence' },
+];
