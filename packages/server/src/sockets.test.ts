@@ -86,8 +86,11 @@ describe('a store that is away', () => {
     bench.store.mend('name');
     bench.store.fail('hasBacklog', new StoreAway('for a test'));
     assert.equal((await client.login('bob', PASSWORD)).code, 200);
+    assert.equal((await client.say('bob', 1)).code, 300, 'it is not logged in');
     bench.store.mend('hasBacklog');
     assert.equal((await client.login('bob', PASSWORD)).code, 100);
+    client.autoAck = true;
+    expectAck(await client.say('bob', 1));
   });
 });
 

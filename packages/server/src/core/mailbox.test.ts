@@ -297,9 +297,12 @@ describe('live', () => {
   test('a message larger than the window goes alone', async () => {
     const { bench, ann, bob } = await withOnline();
     ann.post('bob', 'larger', textOf(windowBytesMax + 1));
+    await bench.settle();
+    assert.deepEqual([bench.phase('bob'), bob.pushedIds], ['live', ['larger']]);
+    assert.deepEqual(bench.store.commits, [], 'at once, and not by way of the store');
     ann.post('bob', 'next');
     await bench.settle();
-    assert.deepEqual(bob.pushedIds, ['larger']);
+    assert.deepEqual([bench.phase('bob'), bob.pushedIds], ['behind', ['larger']]);
     bob.ack('larger');
     await bench.settle();
     assert.deepEqual(bob.pushedIds, ['larger', 'next']);
