@@ -122,12 +122,15 @@ function deliveryTable(): string {
   const rows = deliveryLimits.map(({ name, setting, happens, sender, metric }) => [
     `\`${name}\``,
     withUnitOrTime(name, values[name]!),
-    setting === undefined ? '' : `\`${optionOf(setting)}\``,
+    setting === undefined ? '' : `\`${optionOf(setting)}\`, \`${variableOf(setting)}\``,
     happens,
     sender,
     metric === undefined ? '' : `\`${metric}\``,
   ]);
-  return table(['limit', 'value', 'option', 'what happens there', 'the sender sees', 'counted or shown by'], rows);
+  return table(
+    ['limit', 'value', 'option, variable', 'what happens there', 'the sender sees', 'counted or shown by'],
+    rows,
+  );
 }
 
 function grouped(value: number): string {
