@@ -11,7 +11,7 @@ import { run } from 'node:test';
 import { spec as Spec } from 'node:test/reporters';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const EVERY_TEST = ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts'];
+const EVERY_TEST = ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts', 'torture/**/*.test.ts'];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
 const OPEN_HANDLE_MS = 15_000;

@@ -11,6 +11,8 @@ export class Connection {
   readonly role: Role;
   readonly nack: boolean;
   isLoggedIn = false;
+  /** When its client saw the answer. */
+  loggedInAt = Number.POSITIVE_INFINITY;
   /** It was told of a newer session, or one was answered. */
   isSuperseded = false;
   /** When a newer session of its name was answered. */

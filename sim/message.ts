@@ -27,6 +27,8 @@ export class SentMessage {
   leastWall = Number.POSITIVE_INFINITY;
   acceptedAt = 0;
   mostWall = 0;
+  /** When a client knew that it had been accepted. */
+  takenBy = Number.POSITIVE_INFINITY;
   /** In which runs of the server it was accepted first and last. */
   firstRun = 0;
   acceptedRun = 0;

@@ -176,6 +176,11 @@ export class Server implements AsyncDisposable {
     }
   }
 
+  /** It may end by itself from now on, until it is started again. */
+  mayEnd(): void {
+    this.#expected = true;
+  }
+
   /** SIGTERM, then the exit code (null when a signal ended it). */
   async stop(): Promise<number | null> {
     const child = this.#child;
