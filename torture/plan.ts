@@ -19,6 +19,8 @@ export interface RoundPlan {
   /** `freeze`: how long, how often, and whether it is killed while it stands. */
   readonly freezes: readonly number[];
   readonly killsFrozen: boolean;
+  /** `stop`: killed so long after it was asked to stop; `undefined` when it is given the time that it needs. */
+  readonly stopMs: number | undefined;
   /** `disk`: bytes that are left free, and how it is made full. */
   readonly roomBytes: number;
   readonly byLimit: boolean;
@@ -33,6 +35,7 @@ export function drawPlan(random: Random, fault: Fault): RoundPlan {
     moments: Array.from({ length: 1 + random.below(3) }, () => drawMoment(random)),
     freezes: Array.from({ length: 1 + random.below(2) }, () => random.magnitude(200, 9000)),
     killsFrozen: random.chance(0.3),
+    stopMs: random.chance(0.4) ? random.magnitude(1, 300) : undefined,
     roomBytes: Math.round(random.magnitude(4096, 2_000_000)),
     byLimit: random.chance(0.3),
   };

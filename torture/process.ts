@@ -11,6 +11,7 @@ export interface Counts {
   'kills before it is ready': number;
   'kills while it pages backlogs': number;
   'kills while frozen': number;
+  'kills while it stops': number;
   freezes: number;
   'full disks': number;
   'ends on a full disk': number;
@@ -40,6 +41,7 @@ export class Process {
     'kills before it is ready': 0,
     'kills while it pages backlogs': 0,
     'kills while frozen': 0,
+    'kills while it stops': 0,
     freezes: 0,
     'full disks': 0,
     'ends on a full disk': 0,
@@ -118,9 +120,7 @@ export class Process {
       case 'disk':
         return this.#sufferFullDisk(plan);
       case 'stop':
-        await this.stop();
-        await this.start();
-        return 'stopped';
+        return this.#sufferStop(plan);
     }
   }
 
@@ -178,6 +178,21 @@ export class Process {
     await this.kill('kills while frozen');
     await this.start();
     return `${frozen}, then killed`;
+  }
+
+  async #sufferStop({ stopMs }: RoundPlan): Promise<string> {
+    if (stopMs === undefined) await this.stop();
+    else {
+      this.look();
+      this.#isUp = false;
+      this.server.mayEnd();
+      process.kill(this.server.pid, 'SIGTERM');
+      await sleep(stopMs);
+      if (this.server.alive) await this.kill('kills while it stops');
+      else await this.stop();
+    }
+    await this.start();
+    return stopMs === undefined ? 'stopped' : `asked to stop, ended after ${Math.round(stopMs)} ms`;
   }
 
   async #sufferFullDisk(plan: RoundPlan): Promise<string> {
