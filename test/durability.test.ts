@@ -1,22 +1,25 @@
-// What an ack is worth when the server dies, is frozen or runs out of disk: a short run of `npm run torture`.
+// What an ack is worth when the server dies or runs out of disk: a short run of `npm run torture`.
 //
 // HAWSER_TORTURE_SEED=n repeats the decisions of a printed seed.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ownEnvironment } from './harness.ts';
 
 const mainFile = join(import.meta.dirname, '..', 'torture', 'main.ts');
 const seed = process.env.HAWSER_TORTURE_SEED ?? String(Math.floor(Math.random() * 2 ** 31));
-
 const timeout = { timeout: 180_000 };
 
-/** Runs it to its end. A whole process of its own: the test runner's hooks would slow its clients down. */
+/** Runs it to its end. A process of its own: the test runner's hooks would slow its clients down. */
 async function torture(...args: string[]): Promise<{ readonly code: number | null; readonly output: string }> {
+  // What it keeps of a failure goes as well.
+  const folder = await mkdtemp(join(tmpdir(), 'hawser-test-'));
   const child = spawn(process.execPath, [mainFile, '--clients', '24', ...args], {
-    env: ownEnvironment(),
+    env: { ...ownEnvironment(), TMPDIR: folder },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -26,6 +29,7 @@ async function torture(...args: string[]): Promise<{ readonly code: number | nul
     });
   }
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  await rm(folder, { recursive: true, force: true });
   return { code, output };
 }
 
