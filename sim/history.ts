@@ -121,11 +121,15 @@ export abstract class History {
     this.#checkOrder(connection, message);
     this.#checkWindow(connection, message);
     this.#checkTtl(connection, message);
+    this.checkMore(message);
     message.pushes++;
     connection.pushedAt.set(message, this.#writtenFrom(connection, message));
     connection.lastPushed.set(msgId, message);
     return message;
   }
+
+  /** What else is to be judged of a push. */
+  protected checkMore(_message: SentMessage): void {}
 
   /** The earliest time at which a push that is seen now may have been written. */
   #writtenFrom(connection: Connection, message: SentMessage): number {

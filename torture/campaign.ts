@@ -26,6 +26,7 @@ const STALL_MS = 6000;
 const QUIET_MS = 300;
 const LOOK_MS = 50;
 const TRACED = 300_000;
+
 /** A server on a folder of its own, and clients with one history, over some rounds. */
 export class Campaign {
   readonly fleet: Fleet;
@@ -81,6 +82,16 @@ export class Campaign {
 
   /** One round of trouble, after which all is well and everything must be delivered. Returns what happened. */
   async round(number: number): Promise<string> {
+    try {
+      return await this.#round(number);
+    } catch (error) {
+      // A server that does not come up again, most of all.
+      this.witness.broken('server error', error instanceof Error ? (error.stack ?? error.message) : String(error));
+      return 'failed';
+    }
+  }
+
+  async #round(number: number): Promise<string> {
     const random = new Random(this.#options.seed, 1000 + number);
     const { faults } = this.#options;
     const plan = drawPlan(random, faults[number % faults.length]!);

@@ -161,23 +161,13 @@ export class Witness extends History {
 
   // ---- receivers
 
-  override pushed(
-    connection: Connection,
-    from: string,
-    to: string,
-    msgId: string,
-    id: unknown,
-    text: string,
-  ): SentMessage | undefined {
-    const isFirst = typeof id === 'number' && this.messages.all[id]?.pushes === 0;
-    const message = super.pushed(connection, from, to, msgId, id, text);
-    if (message === undefined) return undefined;
+  protected override checkMore(message: SentMessage): void {
+    const { from, to, pushes } = message;
     if (this.#strays.has(message)) {
       this.broken('not allowed', `${message} was pushed, but ${from} may not write to ${to}`, message);
     }
-    if (!isFirst) this.counts.again++;
+    if (pushes > 0) this.counts.again++;
     else if (!message.isStoreRefused && !this.mayHaveExpired(message)) this.#checkNothingBefore(message);
-    return message;
   }
 
   /** What was sent before it on the same connection was accepted before it, and has to come before it. */
