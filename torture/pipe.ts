@@ -60,11 +60,11 @@ export class Pipe {
 
   /** Ends behind what is under way. */
   finish(how: 'fin' | 'reset', afterMs = 0): void {
-    this.#ending ??= how;
-    if (afterMs > 0) {
+    if (afterMs > 0 && this.#ending === undefined) {
       this.#lastAt = Math.max(this.#lastAt, performance.now() + afterMs);
       this.#held.push({ bytes: Buffer.alloc(0), at: this.#lastAt });
     }
+    this.#ending ??= how;
     this.#pump();
   }
 

@@ -70,6 +70,18 @@ test('a message that was acked and never came is lost; one without an ack may be
   assert.deepEqual(scene.broken, ['lost']);
 });
 
+test('a message with a ttl is lost only while that has not passed', () => {
+  const scene = new Scene();
+  const message = scene.send(2);
+  scene.witness.acked(scene.sender, message.msgId);
+  scene.now += 2500;
+  scene.witness.checkDelivered();
+  assert.deepEqual(scene.broken, []);
+  scene.witness.acked(scene.sender, scene.send(2).msgId);
+  scene.witness.checkDelivered();
+  assert.deepEqual(scene.broken, ['lost']);
+});
+
 test('what was pushed and not acked has to come again', () => {
   const scene = new Scene();
   const message = scene.send();
@@ -141,6 +153,24 @@ test('an acked push does not come again, and once more after each crash', () => 
   const again = scene.login('bob');
   scene.push(again, message);
   scene.ack(again, message);
+  assert.deepEqual(scene.broken, []);
+  scene.push(scene.login('bob'), message);
+  assert.deepEqual(scene.broken, ['delivered again']);
+});
+
+test('sent again after a crash, an acked message may come as it was stored, and as it was sent', () => {
+  const scene = new Scene();
+  const message = scene.send();
+  const bob = scene.login('bob');
+  scene.push(bob, message);
+  scene.ack(bob, message);
+  scene.crash();
+  scene.witness.sent(scene.login('ann'), message, false);
+  for (let i = 0; i < 2; i++) {
+    const again = scene.login('bob');
+    scene.push(again, message);
+    scene.ack(again, message);
+  }
   assert.deepEqual(scene.broken, []);
   scene.push(scene.login('bob'), message);
   assert.deepEqual(scene.broken, ['delivered again']);
