@@ -65,9 +65,18 @@ const clients = count('clients', 2);
 const until = performance.now() + count('minutes', 0) * 60_000;
 const totals = new Totals();
 
+let current: Campaign | undefined;
+
+// Also when it is interrupted.
+process.on('exit', () => {
+  if (current !== undefined) totals.add(current);
+  console.log(`\n${totals.text()}`);
+});
+
 /** Returns whether all went well. */
 async function campaign(seed: number, most: number): Promise<boolean> {
   const run = new Campaign({ seed, clients, faults: chosen as Fault[], bug: values.bug });
+  current = run;
   try {
     await run.open();
     for (let round = 0; round < most && performance.now() < until; round++) {
@@ -81,6 +90,7 @@ async function campaign(seed: number, most: number): Promise<boolean> {
     }
     await run.close();
     totals.add(run);
+    current = undefined;
     if (!run.witness.hasFailed) return true;
     const bug = values.bug === undefined ? '' : ` --bug '${values.bug}'`;
     console.log(`\n${run.explain()}`);
@@ -98,5 +108,4 @@ for (let seed = first; isWell && totals.rounds < rounds && performance.now() < u
   console.log(`seed ${seed}`);
   isWell = await campaign(seed, Math.min(CAMPAIGN_ROUNDS, rounds - totals.rounds));
 }
-console.log(`\n${totals.text()}`);
 process.exit(isWell ? 0 : 1);
