@@ -7,4 +7,5 @@ export * from './frame.ts';
 export { isJson } from './json.ts';
 export * from './limits.ts';
 export * from './names.ts';
+export * from './push.ts';
 export * from './text.ts';

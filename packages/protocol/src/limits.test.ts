@@ -5,7 +5,7 @@ import { BLOCK_BYTES } from './cipher.ts';
 import { cmd } from './commands.ts';
 import { encodeFrame } from './envelope.ts';
 import { FRAME_HEAD_BYTES } from './frame.ts';
-import { serverLimits, wireLimits } from './limits.ts';
+import { clientLimits, serverLimits, wireLimits } from './limits.ts';
 import { isMsgId, isName } from './names.ts';
 import { encodeText } from './text.ts';
 
@@ -59,13 +59,13 @@ test('the limits of the server that the protocol promises are kept', () => {
 });
 
 test('every limit is a whole number above zero', () => {
-  for (const [name, value] of Object.entries({ ...wireLimits, ...serverLimits })) {
+  for (const [name, value] of Object.entries({ ...wireLimits, ...serverLimits, ...clientLimits })) {
     assert.ok(Number.isSafeInteger(value) && value > 0, name);
   }
 });
 
 test('every time fits a timer', () => {
-  for (const [name, value] of Object.entries(serverLimits)) {
+  for (const [name, value] of Object.entries({ ...serverLimits, ...clientLimits })) {
     if (/TimeoutMs$|AfterMs$|AfterMsMax$|SweepMs$|GraceMs$/.test(name)) assert.ok(value < 2 ** 31, name);
   }
 });
@@ -112,4 +112,21 @@ test('the longest of what a device says of itself fits before login', () => {
   const body = encodeText(`{"id":"${id}","version":,"abilities":,"nack":true}`).length + own;
   const frame = encodeFrame(cmd.authenticate, MSG_ID, true, new Uint8Array(body + BLOCK_BYTES));
   assert.ok(frame.length - FRAME_HEAD_BYTES <= wireLimits.frameBytesMaxBeforeLogin, `${frame.length} bytes`);
+});
+
+test("a client's heartbeats keep it connected, and what it has outstanding stays within what the server takes", () => {
+  assert.equal(clientLimits.heartbeatMs, 30 * SECOND);
+  assert.equal(clientLimits.heartbeatsUnansweredMax, 4);
+  assert.ok(clientLimits.heartbeatMs * (clientLimits.heartbeatsUnansweredMax + 1) <= serverLimits.idleTimeoutMs);
+  assert.ok(clientLimits.outstandingMessagesMax < serverLimits.senderPendingMessagesMax);
+  assert.ok(clientLimits.outstandingBytesMax < serverLimits.senderPendingBytesMax);
+  const untilLost = clientLimits.awaitingHeartbeatMs * (clientLimits.heartbeatsUnansweredMax + 1);
+  assert.ok(untilLost < clientLimits.operationTimeoutMs, 'a dead connection is found before a send times out');
+  assert.ok(clientLimits.unhandledMessagesMax >= serverLimits.windowMessagesMax);
+});
+
+test('a frame of acks fits, with the ids that take the most room', () => {
+  const ids = Array.from({ length: clientLimits.ackIdsMax }, () => ({ msgid: MSG_ID }));
+  const frame = encodeFrame(cmd.push, '', true, new Uint8Array(encodeText(JSON.stringify(ids)).length + BLOCK_BYTES));
+  assert.ok(frame.length - FRAME_HEAD_BYTES <= wireLimits.frameBytesMax, `${frame.length} bytes`);
 });

@@ -185,3 +185,52 @@ export const serverLimits = {
   /** Commits in flight and last writes get this long before the process ends anyway. */
   stopTimeoutMs: 10 * SECOND_MS,
 } as const;
+
+/** What one client of `@hawser/client` bounds. Those that its options change are their defaults. */
+export const clientLimits = {
+  // Heartbeats
+  /** A heartbeat after this long without reading or writing, as the protocol has it. */
+  heartbeatMs: 30 * SECOND_MS,
+  /** The same while an answer is awaited, without reading: a dead connection is found before a send times out. */
+  awaitingHeartbeatMs: 10 * SECOND_MS,
+  /** Heartbeats unanswered, after which the client reconnects. */
+  heartbeatsUnansweredMax: 4,
+
+  // Connecting
+  /** To ask the dispatcher; the same again to connect and agree on a key. */
+  connectTimeoutMs: 15 * SECOND_MS,
+  /** An answer of the dispatcher has some 70 bytes. */
+  dispatcherAnswerBytesMax: 16 * KIB,
+  /** A login queues behind others for the server's password threads. */
+  answerTimeoutMs: 30 * SECOND_MS,
+  /** Full jitter: a random wait up to min(cap, base · 2^attempt). */
+  reconnectBaseMs: SECOND_MS,
+  reconnectMsMax: MINUTE_MS,
+  /** Online for so long, the next loss counts as the first. */
+  stableAfterMs: 30 * SECOND_MS,
+
+  // Sending
+  /** A send, a request, a first login: from the call until it is told that time is up. */
+  operationTimeoutMs: MINUTE_MS,
+  /** Well within what the server takes of one sender before it reads no further. */
+  outstandingMessagesMax: 256,
+  outstandingBytesMax: 2 * MIB,
+  /** Sends that wait for room in what is outstanding. */
+  waitingMessagesMax: 10_000,
+  waitingBytesMax: 16 * MIB,
+  /** What a message counts for beside its content. */
+  messageOverheadBytes: 256,
+  /** A message refused for now is sent again after a random wait up to min(cap, base · 2^attempt). */
+  resendBaseMs: SECOND_MS,
+  resendMsMax: 30 * SECOND_MS,
+  /** Requests such as to add a device, unanswered. */
+  requestsMax: 1_000,
+
+  // Receiving
+  /** Messages received and not yet handled: four of the server's windows. Beyond it they are left to a redelivery. */
+  unhandledMessagesMax: 1_024,
+  /** Ids of handled messages, for de-duplication. */
+  handledIdsMax: 10_000,
+  /** Ids in one frame of acks: at their longest they fit into it. */
+  ackIdsMax: 1_000,
+} as const;

@@ -1,0 +1,161 @@
+import { clientLimits, cmd, encodeText, type PushedMessage, readPush } from '@hawser/protocol';
+import { HawserError, StateError } from './errors.ts';
+import { Message, type MessageOwner } from './message.ts';
+import type { Write } from './outbox.ts';
+import type { Ports } from './ports.ts';
+
+/**
+ * Deals with a message. When what it returns has resolved, the message is acked. When it throws or rejects, the message
+ * is not: the server will push it again.
+ */
+export type Handler<T> = (message: Message<T>) => unknown;
+
+/** How messages are taken out of the inbox: by a handler or an iterator, one of them at a time. */
+export interface Consumer {
+  /** Whether it takes a message now. */
+  readonly isReady: boolean;
+  take(message: Message<never>): void;
+  /** No more messages come, because of `error` or in good order. */
+  end(error: Error | undefined): void;
+}
+
+function keyOf(message: { readonly from: string; readonly msgId: string }): string {
+  // No name has a control character in it.
+  return `${message.from}\n${message.msgId}`;
+}
+
+/**
+ * Messages that were received: handed out once each, in order, acked when they are done. A message that comes again is
+ * acked again if it is done, and otherwise ignored, for it is in hand.
+ */
+export class Inbox implements MessageOwner {
+  readonly #ports: Ports;
+  /** Received and not handed out, in order; those that are given out are not in it. */
+  readonly #queue = new Map<string, Message<never>>();
+  /** Handed out, and neither acked nor released. */
+  readonly #inHand = new Map<string, Message<never>>();
+  /** Acked: the newest `handledIdsMax`, oldest first. */
+  readonly #handled = new Set<string>();
+  #consumer: Consumer | undefined;
+  #isHandingOut = false;
+  #acks: string[] = [];
+  #willAck = false;
+  #write: Write | undefined;
+
+  constructor(ports: Ports) {
+    this.#ports = ports;
+  }
+
+  // ---- consumers
+
+  /** Gives all messages to the consumer, until `unset`. */
+  set(consumer: Consumer): void {
+    if (this.#consumer !== undefined) throw new StateError('messages already have a handler or an iterator');
+    this.#consumer = consumer;
+    this.handOut();
+  }
+
+  unset(consumer: Consumer): void {
+    if (this.#consumer === consumer) this.#consumer = undefined;
+  }
+
+  /** Hands out what the consumer takes. */
+  handOut(): void {
+    // A handler may ack, release, or take itself away while it runs.
+    if (this.#isHandingOut) return;
+    this.#isHandingOut = true;
+    for (const [key, message] of this.#queue) {
+      if (this.#consumer?.isReady !== true) break;
+      this.#queue.delete(key);
+      this.#inHand.set(key, message);
+      this.#consumer.take(message);
+    }
+    this.#isHandingOut = false;
+  }
+
+  // ---- the connection
+
+  online(write: Write): void {
+    this.#write = write;
+  }
+
+  offline(): void {
+    this.#write = undefined;
+    // Acks count only for what was pushed on the connection; what is pushed again on the next is acked there.
+    this.#acks = [];
+  }
+
+  /** Drops what was not handed out, which the server keeps, and ends the consumer. */
+  end(error: Error | undefined): void {
+    this.#queue.clear();
+    const consumer = this.#consumer;
+    this.#consumer = undefined;
+    consumer?.end(error);
+  }
+
+  /** Another name logs in: what was handled under the old one says nothing of its messages. */
+  forget(): void {
+    this.#queue.clear();
+    this.#inHand.clear();
+    this.#handled.clear();
+  }
+
+  /** A push (cmd 201). */
+  received(data: Uint8Array): void {
+    const messages = readPush(data);
+    if (messages === undefined) {
+      this.#ports.report(new HawserError('a push of the server makes no sense; it is not acked'));
+      return;
+    }
+    for (const message of messages) this.#add(message);
+    this.handOut();
+  }
+
+  #add(pushed: PushedMessage): void {
+    const key = keyOf(pushed);
+    if (this.#handled.has(key)) this.#ack(pushed.msgId);
+    else if (!this.#queue.has(key) && !this.#inHand.has(key) && this.#queue.size < clientLimits.unhandledMessagesMax) {
+      this.#queue.set(key, new Message<never>(pushed, this));
+    }
+  }
+
+  // ---- acks
+
+  done(message: Message<never>): void {
+    const key = keyOf(message);
+    if (this.#inHand.get(key) !== message) return;
+    this.#inHand.delete(key);
+    this.#handled.add(key);
+    if (this.#handled.size > clientLimits.handledIdsMax) {
+      for (const oldest of this.#handled) {
+        this.#handled.delete(oldest);
+        break;
+      }
+    }
+    this.#ack(message.msgId);
+  }
+
+  released(message: Message<never>): void {
+    const key = keyOf(message);
+    if (this.#inHand.get(key) === message) this.#inHand.delete(key);
+  }
+
+  #ack(msgId: string): void {
+    if (this.#write === undefined) return;
+    this.#acks.push(msgId);
+    if (this.#willAck) return;
+    this.#willAck = true;
+    this.#ports.time.endOfTurn(() => this.flush());
+  }
+
+  /** Sends the acks of this turn. */
+  flush(): void {
+    this.#willAck = false;
+    const ids = this.#acks;
+    this.#acks = [];
+    for (let at = 0; at < ids.length; at += clientLimits.ackIdsMax) {
+      const some = ids.slice(at, at + clientLimits.ackIdsMax).map((msgid) => ({ msgid }));
+      this.#write?.(cmd.push, '', encodeText(JSON.stringify(some)));
+    }
+  }
+}

@@ -1,0 +1,30 @@
+import type { Socket } from 'node:net';
+import type { Wire, WireEvents } from '../core/index.ts';
+
+/** After its last bytes were written, a connection gets this long to close. */
+const CLOSE_TIMEOUT_MS = 5_000;
+
+/** A socket of Node as the core uses it. */
+export function socketWire(socket: Socket, openedBy: 'connect' | 'secureConnect', events: WireEvents): Wire {
+  let cause: Error | undefined;
+  socket.once(openedBy, () => events.opened());
+  socket.on('data', (chunk: Buffer) => events.received(chunk));
+  socket.on('error', (error) => {
+    cause = error;
+  });
+  socket.on('close', () => events.closed(cause));
+  return {
+    write: (bytes) => {
+      if (socket.writable) socket.write(bytes);
+    },
+    end: () => {
+      if (socket.destroyed) return;
+      socket.end();
+      const force = setTimeout(() => socket.destroy(), CLOSE_TIMEOUT_MS);
+      socket.once('close', () => clearTimeout(force));
+    },
+    destroy: () => {
+      socket.destroy();
+    },
+  };
+}
