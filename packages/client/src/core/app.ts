@@ -1,5 +1,5 @@
 import { cmd, code, encodeText } from '@hawser/protocol';
-import { Client } from './client.ts';
+import { Client, nameFault } from './client.ts';
 import { md5Hex } from './md5.ts';
 import type { WaitOptions } from './pending.ts';
 
@@ -11,10 +11,9 @@ export class AppClient extends Client {
    *
    * @param password as the person typed it; only its MD5 leaves this machine
    */
-  async register(username: string, password: string, options: WaitOptions = {}): Promise<void> {
-    await this.named(username);
+  register(username: string, password: string, options: WaitOptions = {}): Promise<void> {
     const body = { username, password: md5Hex(password) };
-    await this.session.register(username, encodeText(JSON.stringify(body)), options);
+    return nameFault(username) ?? this.session.register(username, encodeText(JSON.stringify(body)), options);
   }
 
   /**
@@ -22,26 +21,24 @@ export class AppClient extends Client {
    * (code 1002: wrong user name or password), with `TimeoutError`, or with `AbortedError`; until then it keeps trying.
    * With `timeoutMs: Infinity` it tries until the signal ends it.
    */
-  async login(username: string, password: string, options: WaitOptions = {}): Promise<void> {
-    await this.named(username);
+  login(username: string, password: string, options: WaitOptions = {}): Promise<void> {
     const body = { username, password: md5Hex(password), nack: true };
     const login = { cmd: cmd.login, name: username, data: encodeText(JSON.stringify(body)) };
-    await this.session.login(login, options);
+    return nameFault(username) ?? this.session.login(login, options);
   }
 
   /** Adds a device to this user's. Rejects with `RefusedError`: code 2001 when it was added before. */
-  async addDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
-    await this.#change(cmd.addDevice, code.deviceAlreadyAdded, deviceId, options);
+  addDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
+    return this.#change(cmd.addDevice, code.deviceAlreadyAdded, deviceId, options);
   }
 
   /** Removes a device from this user's. Rejects with `RefusedError`: code 2002 when it is not added. */
-  async removeDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
-    await this.#change(cmd.removeDevice, code.deviceNotAdded, deviceId, options);
+  removeDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
+    return this.#change(cmd.removeDevice, code.deviceNotAdded, deviceId, options);
   }
 
-  async #change(number: number, alreadyCode: number, deviceId: string, options: WaitOptions): Promise<void> {
-    await this.named(deviceId);
+  #change(number: number, alreadyCode: number, deviceId: string, options: WaitOptions): Promise<void> {
     const data = encodeText(JSON.stringify({ deviceId }));
-    await this.session.request({ cmd: number, data, alreadyCode }, options);
+    return nameFault(deviceId) ?? this.session.request({ cmd: number, data, alreadyCode }, options).then(() => {});
   }
 }

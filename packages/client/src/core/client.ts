@@ -127,11 +127,6 @@ export class Client {
     this.session.close();
   }
 
-  protected named(name: string): Promise<never> | undefined {
-    if (isName(name)) return undefined;
-    return Promise.reject(new InvalidError('a name is 1 to 128 bytes of UTF-8 without control characters'));
-  }
-
   #changed(state: State): void {
     for (const observer of [...this.#observers]) {
       try {
@@ -141,6 +136,12 @@ export class Client {
       }
     }
   }
+}
+
+/** A rejection for what is no name. */
+export function nameFault(name: string): Promise<never> | undefined {
+  if (isName(name)) return undefined;
+  return Promise.reject(new InvalidError('a name is 1 to 128 bytes of UTF-8 without control characters'));
 }
 
 function messageFault(to: string, { ttl, msgId }: SendOptions): InvalidError | undefined {

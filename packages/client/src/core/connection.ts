@@ -51,7 +51,7 @@ export class Connection {
   #readAt: number;
   #wroteAt: number;
   /** When something that awaits an answer was first written after the last read. */
-  #askedAt = 0;
+  #askedAt: number | undefined;
   #beatAt = 0;
 
   constructor(ports: Ports, options: SessionOptions, address: Address, events: ConnectionEvents) {
@@ -76,7 +76,7 @@ export class Connection {
     this.#writer.frame(number, msgId, isEncrypt, isEncrypt ? this.#encrypted(data) : data);
     const now = this.#ports.time.now();
     this.#wroteAt = now;
-    if (this.#askedAt <= this.#readAt) this.#askedAt = now;
+    if (number !== cmd.push && number !== cmd.fetch) this.#askedAt ??= now;
     this.#planHeartbeat();
     if (this.#willFlush) return;
     this.#willFlush = true;
@@ -124,6 +124,7 @@ export class Connection {
   #received(bytes: Uint8Array): void {
     if (this.#isGone) return;
     this.#readAt = this.#ports.time.now();
+    this.#askedAt = undefined;
     this.#unanswered = 0;
     this.#cutter.push(bytes);
     while (!this.#isGone) {
@@ -185,7 +186,7 @@ export class Connection {
   #heartbeatDue(): number {
     const idle = Math.max(this.#readAt, this.#wroteAt) + this.#options.heartbeatMs;
     if (!this.#events.isAwaiting()) return idle;
-    const quietSince = Math.max(this.#readAt, this.#beatAt, this.#askedAt);
+    const quietSince = Math.max(this.#readAt, this.#beatAt, this.#askedAt ?? 0);
     return Math.min(idle, quietSince + this.#options.awaitingHeartbeatMs);
   }
 

@@ -40,6 +40,7 @@ export class HandlerConsumer<T> implements Consumer {
     );
   }
 
+  /** A handler stays for the next login. */
   end(): void {}
 
   #next(settle: () => void): void {

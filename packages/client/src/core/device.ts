@@ -1,5 +1,5 @@
 import { cmd, encodeText } from '@hawser/protocol';
-import { Client } from './client.ts';
+import { Client, nameFault } from './client.ts';
 import type { WaitOptions } from './pending.ts';
 
 export interface DeviceOptions extends WaitOptions {
@@ -16,10 +16,9 @@ export class DeviceClient extends Client {
    * `RefusedError`, `TimeoutError` or `AbortedError`; until then it keeps trying. A device that has nobody to tell does
    * well to give `timeoutMs: Infinity`.
    */
-  async authenticate(id: string, options: DeviceOptions = {}): Promise<void> {
-    await this.named(id);
+  authenticate(id: string, options: DeviceOptions = {}): Promise<void> {
     const { version, abilities } = options;
     const data = encodeText(JSON.stringify({ version, id, abilities, nack: true }));
-    await this.session.login({ cmd: cmd.authenticate, name: id, data }, options);
+    return nameFault(id) ?? this.session.login({ cmd: cmd.authenticate, name: id, data }, options);
   }
 }

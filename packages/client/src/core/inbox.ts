@@ -15,7 +15,7 @@ export interface Consumer {
   /** Whether it takes a message now. */
   readonly isReady: boolean;
   take(message: Message<never>): void;
-  /** No more messages come, because of `error` or in good order. */
+  /** The login has ended, because of `error` or in good order: no more messages come until there is another. */
   end(error: Error | undefined): void;
 }
 
@@ -85,12 +85,10 @@ export class Inbox implements MessageOwner {
     this.#acks = [];
   }
 
-  /** Drops what was not handed out, which the server keeps, and ends the consumer. */
+  /** The login has ended: drops what was not handed out, which the server keeps, and tells the consumer. */
   end(error: Error | undefined): void {
     this.#queue.clear();
-    const consumer = this.#consumer;
-    this.#consumer = undefined;
-    consumer?.end(error);
+    this.#consumer?.end(error);
   }
 
   /** Another name logs in: what was handled under the old one says nothing of its messages. */

@@ -4,7 +4,7 @@
  */
 export * from './app.ts';
 export * from './backoff.ts';
-export * from './client.ts';
+export { Client, type MessageOptions, type Receipt, type SendOptions } from './client.ts';
 export * from './device.ts';
 export * from './errors.ts';
 export type { Handler } from './inbox.ts';

@@ -41,6 +41,7 @@ export class Outbox {
   /** In the order of their calls. */
   readonly #waiting = new Map<string, Outgoing>();
   #waitingBytes = 0;
+  #willAdmit = false;
   readonly #holds = new Map<string, Hold>();
   #write: Write | undefined;
 
@@ -149,13 +150,20 @@ export class Outbox {
     write(cmd.message, message.msgId, message.data);
   }
 
-  /** A message is settled, by whatever: those that waited behind it may go. */
+  /** A message is settled, by whatever: those that waited behind it may go. Not within this turn, which may end them. */
   #ended(message: Outgoing): void {
     if (this.#waiting.delete(message.msgId)) this.#waitingBytes -= message.bytes;
     if (this.#outstanding.delete(message.msgId)) {
       this.#outstandingBytes -= message.bytes;
       this.#releaseBehind(message);
     }
+    if (this.#waiting.size === 0 || this.#willAdmit) return;
+    this.#willAdmit = true;
+    this.#ports.time.endOfTurn(() => this.#admitWaiting());
+  }
+
+  #admitWaiting(): void {
+    this.#willAdmit = false;
     for (const next of this.#waiting.values()) {
       if (!this.#hasRoom(next.bytes)) break;
       this.#waiting.delete(next.msgId);
