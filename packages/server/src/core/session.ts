@@ -352,10 +352,12 @@ export class Session {
     this.#answerTo(request.cmd, request.msgId, request.isEncrypt, body);
   }
 
-  refuse(request: Envelope, name: RefusalName): void {
+  /** @param nack whether the client can be told that it may try again (extension `nack`) */
+  refuse(request: Envelope, name: RefusalName, nack: boolean = this.login?.nack === true): void {
     this.services.counters.refused[name]++;
-    const { code, msg } = refusals[name];
-    this.#answerTo(request.cmd, request.msgId, request.isEncrypt, answerBody(code, msg));
+    const refusal: Refusal = refusals[name];
+    const body = refusal.retry && nack ? retryBody(refusal) : answerBody(refusal.code, refusal.msg);
+    this.#answerTo(request.cmd, request.msgId, request.isEncrypt, body);
   }
 
   /** Refuses a body, saying what is wrong with it. */

@@ -30,7 +30,7 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
     });
     if (session.isClosed) return;
     if (seen === 'nameIsUser' || seen === 'busy') {
-      refuseLogin(session, request, seen);
+      refuseLogin(session, request, seen, device.nack);
       return;
     }
     const isNew = seen === 'new' && !watch.hasChanged;

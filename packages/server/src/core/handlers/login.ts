@@ -17,7 +17,7 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
     const verdict = await session.services.accounts.verify(name, password);
     if (session.isClosed) return;
     if (verdict !== 'ok') {
-      refuseLogin(session, request, verdict);
+      refuseLogin(session, request, verdict, nack);
       return;
     }
     // Logged in already, and verified again: nothing else happens.
@@ -32,13 +32,13 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
 /** Serves whoever has proved who it is; false when that came to nothing, and has been answered if it can be. */
 export async function admit(session: Session, request: Envelope, newcomer: Newcomer): Promise<boolean> {
   const outcome = await serve(session, newcomer);
-  if (outcome === 'busy' && !session.isClosed) refuseLogin(session, request, 'busy');
+  if (outcome === 'busy' && !session.isClosed) refuseLogin(session, request, 'busy', newcomer.nack);
   return outcome === 'served';
 }
 
-export function refuseLogin(session: Session, request: Envelope, why: Fault | RefusalName): undefined {
+export function refuseLogin(session: Session, request: Envelope, why: Fault | RefusalName, nack = false): undefined {
   if (why instanceof Fault) session.refuseBody(request, why);
-  else session.refuse(request, why);
+  else session.refuse(request, why, nack);
   session.loginFailed();
 }
 
