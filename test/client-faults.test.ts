@@ -261,7 +261,8 @@ class Round {
       const last = new Map<string, number>();
       for (const { from, n } of order) {
         const before = last.get(from) ?? -1;
-        assert.ok(n > before, `${name} was handed ${n} from ${from} after ${before}`);
+        const all = order.filter((each) => each.from === from).map((each) => each.n);
+        assert.ok(n > before, `${name} was handed ${n} from ${from} after ${before}: ${all}`);
         last.set(from, n);
       }
     }

@@ -125,21 +125,27 @@ class Link {
   }
 
   #pass(from: Socket, to: Socket): void {
-    let dueAt = 0;
-    /** In order, whatever the delays. */
+    const queue: { readonly dueAt: number; readonly call: () => void }[] = [];
+    /** One timer for the first of them: timers of their own may go off in another order. */
+    const wait = (): void => {
+      const timer = setTimeout(
+        () => {
+          this.#timers.delete(timer);
+          while (queue.length > 0 && queue[0]!.dueAt <= performance.now()) queue.shift()?.call();
+          if (queue.length > 0) wait();
+        },
+        Math.ceil(queue[0]!.dueAt - performance.now()),
+      );
+      this.#timers.add(timer);
+    };
     const later = (call: () => void): void => {
       const { delayMsMax } = this.#faults;
       if (delayMsMax === undefined) {
         call();
         return;
       }
-      const now = performance.now();
-      dueAt = Math.max(dueAt, now + this.#random() * delayMsMax);
-      const timer = setTimeout(() => {
-        this.#timers.delete(timer);
-        call();
-      }, dueAt - now);
-      this.#timers.add(timer);
+      queue.push({ dueAt: performance.now() + this.#random() * delayMsMax, call });
+      if (queue.length === 1) wait();
     };
     from.on('data', (chunk: Buffer) => {
       if (this.#isCut) return;

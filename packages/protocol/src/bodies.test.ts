@@ -16,7 +16,8 @@ import {
   retryBody,
 } from './bodies.ts';
 import { BLOCK_BYTES } from './cipher.ts';
-import { code, refusals } from './codes.ts';
+import { code } from './code.ts';
+import { refusals } from './codes.ts';
 import { wireLimits } from './limits.ts';
 
 // fast-check prints the seed of a failure; another seed is tried with HAWSER_SEED=<number>.

@@ -1,6 +1,7 @@
 /** The JSON bodies of the commands: reading them with every check, and writing those that the server sends. */
 
-import { type Code, code, type Refusal, type RefusalName, refusals } from './codes.ts';
+import { type Code, code } from './code.ts';
+import { type Refusal, type RefusalName, refusals } from './codes.ts';
 import { FieldSet, NOT_FOUND, skipSpace, stringValue } from './json.ts';
 import { wireLimits } from './limits.ts';
 import { decodeText, encodeText, writeText } from './text.ts';

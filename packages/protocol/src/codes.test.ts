@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { closings, code, type Refusal, refusals } from './codes.ts';
+import { code } from './code.ts';
+import { closings, type Refusal, refusals } from './codes.ts';
 import { cmd, FIRST_CMD_AFTER_LOGIN, isNeverEncrypted } from './commands.ts';
 
 const all: readonly (readonly [string, Refusal])[] = Object.entries(refusals);

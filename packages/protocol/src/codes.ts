@@ -1,16 +1,4 @@
-/** The answer codes of the wire protocol, and of the dispatcher. */
-export const code = {
-  ok: 100,
-  exception: 200,
-  notLoggedIn: 300,
-  noServer: 1000,
-  userExists: 1001,
-  wrongCredentials: 1002,
-  deviceAlreadyAdded: 2001,
-  deviceNotAdded: 2002,
-} as const;
-
-export type Code = (typeof code)[keyof typeof code];
+import { type Code, code } from './code.ts';
 
 /**
  * A refusal: what the client is told, and what becomes of the connection.

@@ -1,5 +1,6 @@
 export * from './bodies.ts';
 export * from './cipher.ts';
+export * from './code.ts';
 export * from './codes.ts';
 export * from './commands.ts';
 export * from './envelope.ts';
