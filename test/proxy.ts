@@ -32,7 +32,7 @@ export class HostileProxy implements AsyncDisposable {
   #target: Target;
 
   private constructor(target: Target, random: () => number) {
-    this.#target = target;
+    this.#target = { host: target.host, port: target.port };
     this.#random = random;
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
   }
@@ -59,7 +59,7 @@ export class HostileProxy implements AsyncDisposable {
 
   /** Where new connections lead: a server that was restarted has another port. */
   set target(target: Target) {
-    this.#target = target;
+    this.#target = { host: target.host, port: target.port };
   }
 
   /** Cuts all connections there are. */

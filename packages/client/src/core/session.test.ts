@@ -425,6 +425,35 @@ test('a registration whose connection breaks is not sent again: what came of it 
   assert.deepEqual(app.state, { phase: 'offline', why: 'new' });
 });
 
+test('an observer may close the client in any state: nothing is left over', async () => {
+  for (const phase of ['locating', 'connecting', 'connected', 'logging in', 'online', 'waiting']) {
+    const world = new World();
+    const device = new DeviceClient(world.ports(), {});
+    if (phase === 'waiting') world.onConnect = (peer) => peer.close();
+    device.onState((state) => {
+      if (state.phase === phase) device.close();
+    });
+    device.authenticate('lamp').catch(() => {});
+    await world.time.advance(10 * MINUTE_MS);
+    assert.ok(device.state.phase === 'offline' && device.state.why === 'closed', phase);
+    assert.ok(world.peers.length <= 1 && world.asked.length === 1, phase);
+    assert.ok(
+      world.peers.every(({ closedBy }) => closedBy !== undefined),
+      phase,
+    );
+  }
+});
+
+test('a login during a registration does not undo the deadline of the question to the dispatcher', async () => {
+  const world = new World();
+  world.locate = () => new Promise(() => {});
+  const app = new AppClient(world.ports(), { timeoutMs: Number.POSITIVE_INFINITY });
+  app.register('ann', 'x').catch(() => {});
+  app.login('ann', 'x').catch(() => {});
+  await world.time.advance(10 * MINUTE_MS);
+  assert.ok(world.asked.length > 5, `${world.asked.length} questions`);
+});
+
 test('an observer that throws is reported, and does no harm', async () => {
   const world = new World();
   const device = new DeviceClient(world.ports(), {});

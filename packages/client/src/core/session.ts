@@ -156,6 +156,7 @@ export class Session {
   // ---- finding a server
 
   #start(): void {
+    if (this.#locating !== undefined) return;
     this.#timer?.cancel();
     this.#timer = undefined;
     const name = this.#goal?.name ?? this.#registration?.name;
@@ -163,8 +164,6 @@ export class Session {
       this.#become({ phase: 'offline', why: 'new' });
       return;
     }
-    if (this.#locating !== undefined) return;
-    this.#become({ phase: 'locating', attempt: this.#attempt });
     const locating = new AbortController();
     this.#locating = locating;
     const { connectTimeoutMs } = this.options;
@@ -175,20 +174,21 @@ export class Session {
       (address) => this.#located(locating, address),
       (error: unknown) => this.#notLocated(locating, asError(error)),
     );
+    this.#become({ phase: 'locating', attempt: this.#attempt });
   }
 
   #located(locating: AbortController, address: Address): void {
     if (this.#locating !== locating) return;
     this.#locating = undefined;
     this.#timer?.cancel();
-    this.#become({ phase: 'connecting', attempt: this.#attempt, address });
-    const connection = new Connection(this.#ports, this.options, address, {
+    this.#timer = undefined;
+    this.#connection = new Connection(this.#ports, this.options, address, {
       ready: () => this.#ready(address),
       received: (frame) => this.#received(frame),
       lost: (error) => this.#lost(error),
       isAwaiting: () => this.#loginId !== '' || this.outbox.isAwaiting || this.#requests.isAwaiting,
     });
-    this.#connection = connection;
+    this.#become({ phase: 'connecting', attempt: this.#attempt, address });
   }
 
   #notLocated(locating: AbortController, error: Error): void {
@@ -213,7 +213,7 @@ export class Session {
 
   #sendLogin(goal: Goal): void {
     if (this.#state.phase !== 'connected') return;
-    this.#become({ phase: 'logging in', attempt: this.#attempt, address: this.#state.address });
+    const { address } = this.#state;
     this.#loginId = this.#ports.random.id();
     goal.pending.isWritten = true;
     this.#connection?.send(goal.cmd, this.#loginId, goal.data);
@@ -221,6 +221,7 @@ export class Session {
     this.#timer = this.#ports.time.after(answerTimeoutMs, () => {
       this.#drop(new ConnectionError(`the login was not answered within ${answerTimeoutMs} ms`));
     });
+    this.#become({ phase: 'logging in', attempt: this.#attempt, address });
   }
 
   #received(frame: Envelope): void {
@@ -284,8 +285,8 @@ export class Session {
     this.#requests.online(write);
     this.outbox.online(write);
     this.inbox.online(write);
-    this.#become({ phase: 'online', name: goal.name, address });
     goal.pending.succeed();
+    this.#become({ phase: 'online', name: goal.name, address });
   }
 
   #registrationAnswered(frame: Envelope): void {
@@ -369,18 +370,19 @@ export class Session {
       const text = why === 'closed' ? 'the client was closed' : `the client is offline: ${why}`;
       return new ClosedError(text, outcome, error && { cause: error });
     };
-    this.#become({ phase: 'offline', why, ...(error && { error }) });
     goal?.pending.fail(error ?? closed(goal.pending.outcome));
     this.#registration?.pending.fail(closed(this.#registration.pending.outcome));
     this.#requests.fail(closed);
     this.outbox.fail(closed);
-    this.inbox.end(why === 'closed' || why === 'logged out' ? undefined : error);
+    this.inbox.end(error);
+    this.#become({ phase: 'offline', why, ...(error && { error }) });
   }
 
   #pending(what: string, wait: WaitOptions): Pending<void> {
     return new Pending<void>(what, this.#ports.time, wait.timeoutMs ?? this.options.timeoutMs, wait.signal);
   }
 
+  /** The last thing of a step: an observer may log out, close, or log in. */
   #become(state: State): void {
     this.#state = state;
     this.#onState(state);
