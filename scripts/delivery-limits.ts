@@ -56,6 +56,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     sender: waits,
     metric: 'process_resident_memory_bytes',
   },
+  { name: 'heapGrowthPercent', happens: 'the heap is collected', sender: nothing },
   { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
   { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
   {
@@ -128,6 +129,12 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     metric: 'hawser_messages_redelivered_total',
   },
   {
+    name: 'redeliveryBytesMax',
+    happens: 'what falls due beyond it in one second is pushed again later',
+    sender: nothing,
+    metric: 'hawser_messages_redelivered_total',
+  },
+  {
     name: 'backlogAfterMs',
     setting: 'backlogAfter',
     happens: 'a backlog is pushed though no 202 came',
@@ -152,6 +159,16 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     happens: 'the rest goes with the next commit',
     sender: nothing,
     metric: 'hawser_store_batches_total',
+  },
+  { name: 'commitsAtOnceMax', happens: 'further commits of few messages wait for each other', sender: 'a later ack' },
+  { name: 'commitsCountedForMs', happens: 'the time in which they are counted', sender: nothing },
+  { name: 'commitSpacingMs', happens: 'a commit that waited begins', sender: nothing },
+  { name: 'commitSmallMessagesMax', happens: 'a commit of so many does not wait', sender: nothing },
+  {
+    name: 'mailboxesUnusedMax',
+    happens: 'mailboxes of receivers that are away leave memory',
+    sender: nothing,
+    metric: 'hawser_mailboxes',
   },
   {
     name: 'inboxMessagesMax',
