@@ -277,6 +277,8 @@ export class Checker extends History {
     if (message === undefined) return;
     this.trace.note('not stored', message.id, -1, why);
     message.isStoreRefused = true;
+    // Stored, and the answer was lost with the store: repeated by its sender, it may come twice, as after a crash.
+    if (this.#isCluster && message.isDurable) message.deliveriesLeft++;
     this.#senders.get(message.from)?.pending.delete(message);
   }
 

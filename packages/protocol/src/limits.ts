@@ -125,6 +125,8 @@ export const serverLimits = {
   /** Messages forwarded to the node of a receiver and not acked; beyond it they go through the store. */
   routeMessagesMax: 256,
   routeBytesMax: 256 * KIB,
+  /** For so long a message is kept that was forwarded and found no room in the inbox: it may be acked yet. */
+  refusedForwardsKeptMs: 10 * SECOND_MS,
   /** A route to another node that nothing goes by is forgotten after this. */
   routeIdleMs: 10 * MINUTE_MS,
   /** A nudge that was not answered is repeated after this, each further one twice as late. */

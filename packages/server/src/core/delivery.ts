@@ -41,6 +41,9 @@ const SWEEP_INBOXES = 100;
 const SWEEP_MESSAGES = 256;
 const SWEEP_BYTES = 1024 * 1024;
 
+/** What a message's age and `ttl` are told by. */
+type Timed = Pick<StoredMessage, 'wall' | 'ran' | 'ttl'>;
+
 /** What became of a message that a client sent. */
 export type Accepted = 'pending' | 'acked' | RefusalName;
 
@@ -165,10 +168,15 @@ export class Delivery {
     this.#expect(message, sender, isEncrypt);
     const isFirst = this.routing !== undefined && sender.isFirstTo(to);
     const taken = message.mailbox.take(message, isFirst);
+    if (taken === 'already stored') {
+      message.sender = undefined;
+      sender.settle(message);
+      this.#endPending(message, sender);
+      return 'acked';
+    }
     if (taken !== message) {
       this.#drop(message);
       if (taken === 'conflict') return 'msgIdReused';
-      if (taken === 'already stored') return 'acked';
       this.#expect(taken, sender, isEncrypt);
       this.counters.joined++;
       return 'pending';
@@ -203,6 +211,7 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return undefined;
     message.sender = undefined;
+    message.mailbox.dropped(message);
     sender.drop(message);
     if (this.#senders.get(sender.name) === sender) this.#rememberedIds--;
     this.#endPending(message, sender);
@@ -257,7 +266,8 @@ export class Delivery {
   #refuse(message: Message, refusal: RefusalName): void {
     // The receiver may ack it yet: then so is the sender, who may as well send it again meanwhile.
     const wasRefused = message.isRefused;
-    message.isRefused = refusals[refusal].retry && message.inWindow && message.sender?.isLeaving !== true;
+    message.isRefused =
+      refusals[refusal].retry && message.mailbox.mayBeAcked(message) && message.sender?.isLeaving !== true;
     const sender = message.isRefused ? message.sender : this.#drop(message);
     if (wasRefused) {
       // Told before: its receiver has left meanwhile, and there was no place for it again. A sender that has ended its
@@ -293,6 +303,11 @@ export class Delivery {
   removeStored(stored: StoredMessage): void {
     this.counters.removed++;
     this.store.remove({ ...stored, size: stored.msg.length });
+  }
+
+  /** The receiver has not acked it in time, and there is no room for it in the inbox. */
+  giveUp(message: Message): void {
+    this.#drop(message)?.session?.pendingEnded();
   }
 
   /** Another node has stored it. */
@@ -392,17 +407,23 @@ export class Delivery {
 
   /** Drops a message whose time has passed: by age, or by the `ttl` that its sender gave it. */
   dropIfExpired(message: Message): boolean {
+    if (!this.hasExpired(message)) return false;
     const isOld = this.#isOld(message);
-    // `ttl` by the larger of the two clocks: never too late.
-    const waited = Math.max(this.time.wall() - message.wall, this.time.ran() - message.ran);
-    const isStale = message.ttl > 0 && waited >= message.ttl * 1000;
-    if (!isOld && !isStale) return false;
     if (isOld) this.counters.expiredByAge++;
     else this.counters.expiredByTtl++;
     this.#expiries.note(message.to, isOld ? 'age' : 'ttl', 1);
     if (message.stage === stage.stored) this.#remove(message);
     this.#drop(message)?.session?.pendingEnded();
     return true;
+  }
+
+  hasExpired(message: Timed): boolean {
+    return this.#isOld(message) || this.#isStale(message);
+  }
+
+  /** `ttl` counts by the larger of the two clocks: never too late. */
+  #isStale({ wall, ran, ttl }: Timed): boolean {
+    return ttl > 0 && Math.max(this.time.wall() - wall, this.time.ran() - ran) >= ttl * 1000;
   }
 
   /** Drops messages past their age from inboxes that nobody reads. One sweep at a time. */
@@ -447,7 +468,7 @@ export class Delivery {
   }
 
   /** Age counts by the smaller of the two clocks: never too early. */
-  #isOld(message: { readonly wall: number; readonly ran: number }): boolean {
+  #isOld(message: Timed): boolean {
     const waited = Math.min(this.time.wall() - message.wall, this.time.ran() - message.ran);
     return waited >= this.options.inboxAgeMsMax;
   }

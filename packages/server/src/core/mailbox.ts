@@ -174,7 +174,13 @@ export class Mailbox {
     if (message.stage !== stage.accepted || message.acked) return;
     if (message.inWindow) this.#commit(message);
     else if (this.phase === 'joining') this.#fallBehind();
-    else if (this.phase === 'away') this.#endStream();
+    else if (this.phase === 'away') this.#persistForwarded(message);
+  }
+
+  #persistForwarded(message: Message): void {
+    if (this.#route?.isStreaming(message)) this.#endStream();
+    // There was no room for it in the inbox: there may be by now.
+    else if (message.sender !== undefined) this.#commit(message);
   }
 
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
@@ -251,7 +257,7 @@ export class Mailbox {
     }
     if (message.acked) this.#committingAcked--;
     else if (message.inWindow) this.#committingInWindow--;
-    this.#route?.left(message);
+    if (message.stage === stage.stored || message.acked) this.#route?.left(message);
     this.#page();
   }
 
@@ -661,8 +667,23 @@ export class Mailbox {
 
   #dropRoute(): void {
     if (this.#route === undefined) return;
+    this.#giveUp(0);
     this.#route = undefined;
     this.#delivery.routing?.hasNoRoute(this);
+  }
+
+  /** Whether the receiver may yet ack a message that could not be stored. */
+  mayBeAcked(message: Message): boolean {
+    return message.inWindow || this.#route?.expects(message) === true;
+  }
+
+  /** Its sender does not wait for it any more. */
+  dropped(message: Message): void {
+    this.#route?.left(message);
+  }
+
+  #giveUp(waitMs: number): void {
+    for (const message of this.#route?.overdue(this.#delivery.time.now(), waitMs) ?? []) this.#delivery.giveUp(message);
   }
 
   /** About once a second. */
@@ -670,12 +691,14 @@ export class Mailbox {
     const route = this.#route;
     const { routing } = this.#delivery;
     if (routing === undefined || route === undefined) return;
+    this.#giveUp(serverLimits.refusedForwardsKeptMs);
     if (route.isDirect) {
       if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.#dropRoute();
       return;
     }
     if (this.#committing > 0 || now - route.nudgedAt < routing.nudgeDelayMs(route.nudges)) return;
     // It may be elsewhere by now.
+    this.#giveUp(0);
     route.owner = undefined;
     this.nudge();
   }
@@ -691,6 +714,7 @@ export class Mailbox {
   refusedElsewhere(node: string, stream: number): void {
     const route = this.#route;
     if (route === undefined || route.stream !== stream || route.owner !== node) return;
+    this.#giveUp(0);
     this.#endStream();
     route.owner = undefined;
     // With nothing to store there is nothing to nudge for, but the next message begins anew.
@@ -726,6 +750,11 @@ export class Mailbox {
     const hop = { node, stream, seq };
     const message = new Message(this, from, msgId, msg, hash, wall, ran, ttl);
     message.hop = hop;
+    if (this.#delivery.hasExpired(message)) {
+      // The node that accepted it stores it, and so it is found to have expired.
+      this.#refuse(node, stream);
+      return;
+    }
     if (this.#inlet?.hasFinished(message) === true) {
       this.#inlet.finish(message, this.#delivery.time.now());
       this.#delivery.routing?.acked(hop, this.name);

@@ -98,7 +98,31 @@ export class Route {
     return messages;
   }
 
-  /** The message was stored, or will not be. */
+  /** Whether the message is in the present stream, and not acked. */
+  isStreaming(message: Message): boolean {
+    return message.hop?.stream === this.#stream && this.#forwarded.get(message.hop.seq) === message;
+  }
+
+  /** Whether the owner may yet say that this message was acked. */
+  expects(message: Message): boolean {
+    const { hop } = message;
+    if (hop === undefined) return false;
+    const unacked = hop.stream === this.#stream ? this.#forwarded : this.#ended.get(hop.stream);
+    return unacked?.get(hop.seq) === message;
+  }
+
+  /** Messages for which there was no room in the inbox, and which the receiver has not acked for so long either. */
+  overdue(now: number, waitMs: number): Message[] {
+    const messages: Message[] = [];
+    for (const unacked of this.#ended.values()) {
+      for (const message of unacked.values()) {
+        if (message.isRefused && now - message.persistAt >= waitMs) messages.push(message);
+      }
+    }
+    return messages;
+  }
+
+  /** The message was stored, or is given up. */
   left(message: Message): void {
     const { hop } = message;
     const unacked = hop && this.#ended.get(hop.stream);
