@@ -1,14 +1,18 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Core } from '@hawser/server/core/core';
+import { Inlet } from '@hawser/server/core/inlet';
 import type { Mailbox } from '@hawser/server/core/mailbox';
 import type { Message } from '@hawser/server/core/message';
 import { APPEND } from '@hawser/server/core/ports';
+import { Sender } from '@hawser/server/core/sender';
 import type { SimStore } from './store.ts';
 
 /** A deliberate bug: a patch of one run of the server. What the checker is worth is how soon it finds them. */
 export interface Bug {
   /** Seeds, counted from 1, within which it is caught. */
   readonly within: number;
+  /** How many servers it takes to show. */
+  readonly nodes?: number;
   readonly store?: (store: SimStore) => void;
   readonly core?: (core: Core) => void;
   /** Returns how to undo it, for what all runs share. */
@@ -156,6 +160,66 @@ export const bugs = {
         const message = fromStore(mailbox, stored);
         if (message?.msgId.endsWith('3') === true) core.store.remove(message);
         return message;
+      };
+    },
+  },
+  'a gap between nodes is not noticed': {
+    within: 60,
+    nodes: 3,
+    global: () => {
+      const { admit } = Inlet.prototype;
+      Inlet.prototype.admit = function (this: Inlet, packet, node) {
+        const admitted = admit.call(this, packet, node);
+        return admitted === 'refuse' && packet.seq > 0 ? 'next' : admitted;
+      };
+      return () => {
+        Inlet.prototype.admit = admit;
+      };
+    },
+  },
+  'a push that was acked is forgotten at once': {
+    within: 60,
+    nodes: 3,
+    global: () => {
+      const { hasFinished } = Inlet.prototype;
+      Inlet.prototype.hasFinished = () => false;
+      return () => {
+        Inlet.prototype.hasFinished = hasFinished;
+      };
+    },
+  },
+  'a name is handed over at once': {
+    within: 60,
+    nodes: 3,
+    core: (core) => {
+      core.delivery.leave = () => Promise.resolve({ settled: [], unsure: [], finished: [] });
+    },
+  },
+  'a first message overtakes what another node stored': {
+    within: 150,
+    nodes: 3,
+    global: () => {
+      const { isFirstTo } = Sender.prototype;
+      Sender.prototype.isFirstTo = () => false;
+      return () => {
+        Sender.prototype.isFirstTo = isFirstTo;
+      };
+    },
+  },
+  'a fenced node goes on': {
+    within: 60,
+    nodes: 3,
+    core: (core) => Object.defineProperty(core, 'isFenced', { get: () => false }),
+  },
+  'a binding is known for ever': {
+    within: 60,
+    nodes: 3,
+    global: () => {
+      const limits = serverLimits as { peersTrustedMs: number };
+      const { peersTrustedMs } = limits;
+      limits.peersTrustedMs = Number.POSITIVE_INFINITY;
+      return () => {
+        limits.peersTrustedMs = peersTrustedMs;
       };
     },
   },

@@ -1,6 +1,6 @@
 import type { Cipher } from '@hawser/protocol';
 import { BLOCK_BYTES, pad, unpaddedLength } from '@hawser/protocol';
-import { type Log, type Passwords, type Rsa, type RsaKey, StoreAway } from '@hawser/server/core/ports';
+import { Fenced, type Log, type Passwords, type Rsa, type RsaKey, StoreAway } from '@hawser/server/core/ports';
 import { DiskError } from './disk.ts';
 import type { Process } from './process.ts';
 import type { Random } from './random.ts';
@@ -102,7 +102,7 @@ export class QuietLog implements Log {
   warn(): void {}
   error(fields: object, text: string): void {
     const cause = 'err' in fields ? fields.err : undefined;
-    if (cause instanceof StoreAway || cause instanceof DiskError) return;
+    if (cause instanceof StoreAway || cause instanceof Fenced || cause instanceof DiskError) return;
     this.errors.push(`${text}: ${cause instanceof Error ? (cause.stack ?? cause.message) : JSON.stringify(fields)}`);
   }
 }

@@ -1,5 +1,5 @@
 /** Seeds that failed once, kept for good: each with what it found. */
-export const keptSeeds: readonly { readonly seed: number; readonly found: string }[] = [
+export const keptSeeds: readonly { readonly seed: number; readonly nodes?: number; readonly found: string }[] = [
   {
     seed: 4,
     found: 'stored while the store was being read to its end: passed over until the next session, out of order',
@@ -22,4 +22,23 @@ export const keptSeeds: readonly { readonly seed: number; readonly found: string
   { seed: 11957, found: 'the ack of a push whose ttl had passed counted for another under the same msgId' },
   { seed: 104184, found: 'a failing disk that took the same message twice: of the simulated store' },
   { seed: 302129, found: 'a message whose ttl passed while it was read to be pushed again was pushed all the same' },
+  { seed: 3, nodes: 2, found: 'a message forwarded late to a receiver that was about to read it from the store' },
+  { seed: 24, nodes: 2, found: 'a forward that came after its message had been read, pushed and acked' },
+  {
+    seed: 43,
+    nodes: 2,
+    found: 'a resend joined what a node that has ended had forwarded, and was stored after later ones',
+  },
+  { seed: 47, nodes: 2, found: 'a fenced node wrote acks' },
+  { seed: 62, nodes: 2, found: 'other content under a msgId in the window, stored by another node, was passed over' },
+  { seed: 67, nodes: 3, found: 'the mailbox of a receiver was forgotten while its session came' },
+  { seed: 71, nodes: 2, found: 'stored, and the answer lost with the store: pushed again though acked' },
+  { seed: 89, nodes: 2, found: 'acked while the store was read: pushed again from the page' },
+  { seed: 95, nodes: 2, found: 'a claim whose answer came late: the session on the other node was not ended' },
+  { seed: 95, nodes: 3, found: 'a stream began while it was not known whether what came before was stored' },
+  { seed: 1305, nodes: 3, found: 'a forward that found no room in the inbox was waited for without end' },
+  { seed: 1361, nodes: 2, found: 'an id found in the store was acked and not remembered' },
+  { seed: 1448, nodes: 3, found: 'stored long after it was forwarded, when its ack had been forgotten' },
+  { seed: 1499, nodes: 3, found: 'the ack of a forward that could not be stored was not passed on' },
+  { seed: 1532, nodes: 3, found: 'a forward that had waited for a paused node was pushed after its ttl' },
 ];

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type BugName, bugs } from './bugs.ts';
+import { type Bug, type BugName, bugs } from './bugs.ts';
 import { rules } from './checker.ts';
 import { Crew } from './crew.ts';
 import type { RunSummary } from './figures.ts';
@@ -10,16 +10,17 @@ import { keptSeeds } from './seeds.ts';
 
 const FIXED_SEEDS = 40;
 const FRESH_SEEDS = 40;
+/** Of clusters, of each size. */
+const CLUSTER_SEEDS = 16;
+const CLUSTER_SIZES = [2, 3, 5];
 
-async function runAll(seeds: readonly number[]): Promise<RunSummary[]> {
+async function runAll(seeds: readonly number[], nodes?: number): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
   const left = [...seeds];
   await new Crew().run(
     () => {
       const seed = left.shift();
-      return seed === undefined
-        ? undefined
-        : { seed, minutes: undefined, clients: undefined, nodes: undefined, bug: undefined };
+      return seed === undefined ? undefined : { seed, minutes: undefined, clients: undefined, nodes, bug: undefined };
     },
     (run) => {
       runs.push(run);
@@ -29,15 +30,19 @@ async function runAll(seeds: readonly number[]): Promise<RunSummary[]> {
   return runs.sort((a, b) => a.seed - b.seed);
 }
 
-function assertClean(runs: readonly RunSummary[]): void {
+function assertClean(runs: readonly RunSummary[], options = ''): void {
   const failed = runs.filter((run) => run.violations.length > 0);
-  const text = failed.map(({ seed, violations }) => `npm run sim -- --seed ${seed}: ${violations[0]}`);
+  const text = failed.map(({ seed, violations }) => `npm run sim -- --seed ${seed}${options}: ${violations[0]}`);
   assert.deepEqual(text, [], 'each of these seeds broke a rule');
 }
 
 test('fixed seeds, and all that ever failed, keep every rule', async () => {
   const seeds = Array.from({ length: FIXED_SEEDS }, (_, i) => i + 1);
-  assertClean(await runAll([...new Set([...seeds, ...keptSeeds.map(({ seed }) => seed)])]));
+  assertClean(
+    await runAll([
+      ...new Set([...seeds, ...keptSeeds.filter(({ nodes }) => nodes === undefined).map(({ seed }) => seed)]),
+    ]),
+  );
 });
 
 test('fresh seeds keep every rule', async (t) => {
@@ -46,15 +51,28 @@ test('fresh seeds keep every rule', async (t) => {
   assertClean(await runAll(Array.from({ length: FRESH_SEEDS }, (_, i) => first + i)));
 });
 
-test('the same seed goes the same way', async () => {
-  const seeds = [1, 2, 3, 4, 5, 6];
-  const [first, second] = [await runAll(seeds), await runAll(seeds.toReversed())];
-  assert.deepEqual(
-    first.map(({ seed, hash }) => [seed, hash]),
-    second.map(({ seed, hash }) => [seed, hash]),
-  );
-  assert.equal(new Set(first.map(({ hash }) => hash)).size, seeds.length, 'and each seed another');
-});
+for (const nodes of CLUSTER_SIZES) {
+  test(`a cluster of ${nodes} nodes keeps every rule`, async (t) => {
+    const first = Math.floor(Math.random() * 2 ** 31);
+    t.diagnostic(`npm run sim -- --seed ${first} --seeds ${CLUSTER_SEEDS} --nodes ${nodes}`);
+    const kept = keptSeeds.filter((each) => each.nodes === nodes).map(({ seed }) => seed);
+    const fixed = Array.from({ length: CLUSTER_SEEDS }, (_, i) => i + 1);
+    const fresh = Array.from({ length: CLUSTER_SEEDS }, (_, i) => first + i);
+    assertClean(await runAll([...new Set([...fixed, ...kept, ...fresh])], nodes), ` --nodes ${nodes}`);
+  });
+}
+
+for (const nodes of [1, 3]) {
+  test(`the same seed goes the same way, with ${nodes} nodes`, async () => {
+    const seeds = [1, 2, 3, 4, 5, 6];
+    const [first, second] = [await runAll(seeds, nodes), await runAll(seeds.toReversed(), nodes)];
+    assert.deepEqual(
+      first.map(({ seed, hash }) => [seed, hash]),
+      second.map(({ seed, hash }) => [seed, hash]),
+    );
+    assert.equal(new Set(first.map(({ hash }) => hash)).size, seeds.length, 'and each seed another');
+  });
+}
 
 test('a run has messages, crashes and stops', async () => {
   const runs = await runAll([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -67,13 +85,12 @@ test('a run has messages, crashes and stops', async () => {
   assert.ok(Object.keys(rules).length > 0);
 });
 
-for (const [bug, { within }] of Object.entries(bugs) as [BugName, { within: number }][]) {
+for (const [bug, { within, nodes }] of Object.entries(bugs) as [BugName, Bug][]) {
   test(`a deliberate bug is caught within ${within} seeds: ${bug}`, async () => {
     let seed = 1;
     const caught: RunSummary[] = [];
     await new Crew().run(
-      () =>
-        seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes: undefined, bug },
+      () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes, bug }),
       (run) => {
         if (run.violations.length === 0) return undefined;
         caught.push(run);

@@ -706,7 +706,8 @@ export class Mailbox {
   caughtUp(node: string, { position, stream }: CaughtUp): void {
     const route = this.#route;
     if (route === undefined || route.isDirect || route.owner !== node) return;
-    if (this.#committing > 0 || position < route.storedTo) return;
+    // What may still be stored must have been read before a stream begins: its acks are not known for longer.
+    if (this.#committing > 0 || !route.isIdle || position < route.storedTo) return;
     route.begin(stream);
     route.usedAt = this.#delivery.time.now();
   }

@@ -23,7 +23,7 @@ import { commandOf, whyRefused } from './commands.ts';
 import { InboundFrames, UNDECRYPTABLE } from './inbound.ts';
 import type { ServerKey } from './keyring.ts';
 import type { Mailbox } from './mailbox.ts';
-import type { Wire } from './ports.ts';
+import { Fenced, StoreAway, type Wire } from './ports.ts';
 import type { Sender } from './sender.ts';
 import type { Services } from './services.ts';
 
@@ -241,19 +241,23 @@ export class Session {
       (error: unknown) => {
         this.#holds &= ~hold.command;
         if (this.#isClosed) return;
-        this.services.log.error({ err: error, cmd: request.cmd, name: this.login?.name }, 'a command failed');
-        this.#refuseFailed(request);
+        this.#refuseFailed(request, error);
         this.#work();
       },
     );
   }
 
-  /** For a message any answer but a retry notice would be taken for an ack. */
-  #refuseFailed(request: Envelope): void {
+  #refuseFailed(request: Envelope, error: unknown): void {
+    const { log, counters } = this.services;
+    const isAway = error instanceof StoreAway || error instanceof Fenced;
+    const fields = { err: error, cmd: request.cmd, name: this.login?.name };
+    if (isAway) log.warn(fields, 'a command failed: the store is away');
+    else log.error(fields, 'a command failed');
+    // For a message any answer but a retry notice would be taken for an ack.
     if (request.cmd === cmd.message) {
-      this.services.counters.refused.storeAway++;
+      counters.refused.storeAway++;
       this.refuseMessage(request.msgId, request.isEncrypt, refusals.storeAway);
-    } else this.refuse(request, 'internalError');
+    } else this.refuse(request, isAway ? 'busy' : 'internalError');
   }
 
   #endHold(reason: number): void {
