@@ -164,6 +164,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   { name: 'commitsCountedForMs', happens: 'the time in which they are counted', sender: nothing },
   { name: 'commitSpacingMs', happens: 'a commit that waited begins', sender: nothing },
   { name: 'commitSmallMessagesMax', happens: 'a commit of so many does not wait', sender: nothing },
+  { name: 'commitSmallBytesMax', happens: 'a commit of so many does not wait', sender: nothing },
   {
     name: 'mailboxesUnusedMax',
     happens: 'mailboxes of receivers that are away leave memory',

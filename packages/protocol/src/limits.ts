@@ -114,8 +114,9 @@ export const serverLimits = {
   commitsAtOnceMax: 10,
   commitsCountedForMs: 100,
   commitSpacingMs: 5,
-  /** A commit of so many messages does not wait. */
+  /** A commit of so many messages, or bytes, does not wait. */
   commitSmallMessagesMax: 64,
+  commitSmallBytesMax: 64 * KIB,
   /** De-duplication: ids of one sender in each of two generations, the age at which one is retired, ids in all. */
   rememberedIdsPerSender: 1_000,
   rememberedForMs: 10 * MINUTE_MS,

@@ -5,7 +5,8 @@ import { Committer } from './committer.ts';
 import { Message } from './message.ts';
 import type { NewMessage, Store, Time } from './ports.ts';
 
-const { commitsAtOnceMax, commitsCountedForMs, commitSpacingMs, commitSmallMessagesMax } = serverLimits;
+const { commitsAtOnceMax, commitsCountedForMs, commitSpacingMs, commitSmallMessagesMax, commitSmallBytesMax } =
+  serverLimits;
 
 /** A committer on a clock that is moved by hand, with a store that syncs when it is told to. */
 class Bench {
@@ -47,10 +48,10 @@ class Bench {
     });
   }
 
-  add(count = 1): Message[] {
+  add(count = 1, bytes = 1): Message[] {
     return Array.from({ length: count }, () => {
       const mailbox = { name: 'ann' } as unknown as Message['mailbox'];
-      const message = new Message(mailbox, 'bob', `m${this.#messages++}`, new Uint8Array(1), 0, 0, 0, 0);
+      const message = new Message(mailbox, 'bob', `m${this.#messages++}`, new Uint8Array(bytes), 0, 0, 0, 0);
       this.committer.add(message);
       return message;
     });
@@ -130,6 +131,17 @@ test('a commit of many messages does not wait, nor does one that is waiting and 
   bench.add(1);
   bench.pass(0);
   assert.deepEqual([bench.commits.at(-1)?.msgIds.length, bench.commits.at(-1)?.at], [commitSmallMessagesMax, 1]);
+  await bench.sync();
+  bench.add(1, commitSmallBytesMax);
+  bench.pass(0);
+  assert.equal(bench.commits.at(-1)?.msgIds.length, 1);
+  await bench.sync();
+  // Taken again from the count: one byte is small.
+  bench.add();
+  bench.pass(commitSpacingMs - 1);
+  assert.equal(bench.commits.at(-1)?.at, 1);
+  bench.pass(1);
+  assert.equal(bench.commits.at(-1)?.at, 1 + commitSpacingMs);
 });
 
 test('whoever waits until all is committed does not wait for more', async () => {

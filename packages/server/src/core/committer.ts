@@ -26,6 +26,7 @@ export class Committer {
   readonly #outcome: CommitOutcome;
   #queue: (Message | undefined)[] = [];
   #taken = 0;
+  #queuedBytes = 0;
   #state: 'idle' | 'beginning' | 'waiting' | 'writing' = 'idle';
   #timer: Timer | undefined;
   /** When the last commit began, and since when commits are counted, and how many there were. */
@@ -44,6 +45,7 @@ export class Committer {
   add(message: Message): void {
     message.stage = stage.queued;
     this.#queue.push(message);
+    this.#queuedBytes += message.size;
     if (this.#state === 'idle') this.#beginSoon();
     else if (this.#state === 'waiting' && this.#isLarge) this.#waitNoLonger();
   }
@@ -80,7 +82,8 @@ export class Committer {
   }
 
   get #isLarge(): boolean {
-    return this.#queue.length - this.#taken >= serverLimits.commitSmallMessagesMax;
+    const { commitSmallMessagesMax, commitSmallBytesMax } = serverLimits;
+    return this.#queue.length - this.#taken >= commitSmallMessagesMax || this.#queuedBytes >= commitSmallBytesMax;
   }
 
   /** How long the next commit is to wait for more to go with it. */
@@ -141,6 +144,7 @@ export class Committer {
       }
       // The queue may have grown old: what it still named would grow old with it.
       this.#queue[this.#taken++] = undefined;
+      this.#queuedBytes -= message.size;
       if (message.acked) this.#outcome.cancelled(message);
     }
     this.#queue = [];

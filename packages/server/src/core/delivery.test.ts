@@ -587,7 +587,7 @@ describe('memory', () => {
     await bench.settle();
     assert.deepEqual(ann.acks, []);
     bench.store.release('append');
-    await bench.pass(MINUTE_MS);
+    await bench.settle();
     assert.equal(bench.core.delivery.stats.pendingBytes, 0);
     assert.equal(ann.isPaused, false);
     // The share of one sender is not reached, that of the inbox is.
