@@ -155,7 +155,7 @@ export class Inbox {
 
 const NONE: number[] = [];
 /** Objects, names and places in maps; measured. */
-const INBOX_MEMORY_BYTES = 700;
+const INBOX_MEMORY_BYTES = 600;
 const SHARE_MEMORY_BYTES = 100;
 
 /** Stands for the fingerprint of a message that was removed. */

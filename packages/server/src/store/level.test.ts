@@ -269,6 +269,19 @@ test('inboxes leave memory beyond its bounds, and are known as before when they 
   for (const name of names) assert.equal(await harness.store.hasBacklog(name), false);
 });
 
+test('while memory is short most of what is known of inboxes is forgotten, and nothing is lost by it', async (t) => {
+  const harness = await harnessFor(t, { inboxesKnownBytesMax: 160_000 });
+  const messages = Array.from({ length: 150 }, (_, i) => newMessage(`r${i}`, 's', 'm'));
+  await store(harness, messages);
+  assert.equal(harness.store.stats.inboxesCached, 150);
+  harness.store.isMemoryShort = true;
+  const { inboxesCached, inboxesKnownBytes } = harness.store.stats;
+  assert.ok(inboxesCached > 0 && inboxesKnownBytes <= 10_000, `${inboxesKnownBytes} bytes of ${inboxesCached} inboxes`);
+  harness.store.isMemoryShort = false;
+  assert.deepEqual(await harness.store.append(messages), Array(150).fill(APPEND.duplicate));
+  assert.equal(harness.store.stats.inboxesCached, 150);
+});
+
 test('one call for more inboxes than memory is to hold goes well', async (t) => {
   const harness = await harnessFor(t, { inboxesKnownBytesMax: 3_000 });
   const messages = Array.from({ length: 90 }, (_, i) => newMessage(`r${i % 30}`, 's', `m${i}`));
