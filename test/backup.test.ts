@@ -6,7 +6,7 @@ import { Command, newFolder, refused, succeed } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
 import { addDevice, leave, login, newApp, newDevice } from './parties.ts';
 
-describe('a backup', { timeout: 60_000 }, () => {
+describe('a backup', { timeout: 180_000 }, () => {
   let server: Server;
   before(async () => {
     server = await startServer();

@@ -105,7 +105,10 @@ for (const state of ['with a running server', 'without a running server'] as con
       const names = (await hawserOn.rows('user')).map(({ name }) => name);
       assert.ok(names.indexOf(first) < names.indexOf(second));
       const row = await hawserOn.row('user', first);
-      assert.deepEqual({ ...row, createdAt: 0 }, { name: first, createdAt: 0, devices: 0, online: false });
+      assert.deepEqual(
+        { ...row, createdAt: 0 },
+        { name: first, createdAt: 0, devices: 0, online: false, locked: false },
+      );
       assert.ok(Number(row?.createdAt) >= since && Number(row?.createdAt) <= Date.now());
       const table = await hawserOn.table('user');
       assert.match(table, /^NAME +DEVICES +ONLINE +CREATED \(UTC\)\n/);

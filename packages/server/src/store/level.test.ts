@@ -154,15 +154,12 @@ test('what cannot be opened says why', async (t) => {
   await writeFile(file, '');
   const log: Log = { debug() {}, info() {}, warn() {}, error() {} };
   const options = { log, onError: (error: unknown) => assert.ifError(error) };
-  await assert.rejects(
-    LevelStore.open({ ...options, folder: file }),
-    refusal(/a-file cannot be (opened|used|read or written): ./),
-  );
+  await assert.rejects(LevelStore.open({ ...options, folder: file }), refusal(/a-file cannot be used \(./));
   await harness.store.close();
   const current = join(harness.folder, 'CURRENT');
   await cp(current, `${current}.kept`);
   await writeFile(current, 'nonsense');
-  await assert.rejects(harness.reopen(), refusal(/ is damaged: ./));
+  await assert.rejects(harness.reopen(), refusal(/ is damaged \(./));
   await cp(`${current}.kept`, current);
   await harness.reopen();
 });
