@@ -132,6 +132,17 @@ test('a Node other than the one that runs the tests has run it', (t) => {
   if (others.length === 0) t.skip('there is no other Node on this machine');
 });
 
+test("the README's first message prints what the README says, word for word", async () => {
+  const readme = readFileSync(join(installed, 'client', 'README.md'), 'utf8');
+  const script = /```js\n(\/\/ first\.mjs[\s\S]*?)```/.exec(readme)?.[1] ?? '';
+  const says = /```text\n([\s\S]*?)```/.exec(readme)?.[1];
+  assert.equal(script.trim().split('\n').length - 1, 10, 'lines');
+  const here = script.replace('http://127.0.0.1:9999', `http://127.0.0.1:${server.httpPort}`);
+  assert.equal(await run(process.execPath, 'readme.mjs', here, []), says);
+  const again = await run(process.execPath, 'readme.mjs', here, []);
+  assert.equal(again, `the name is taken\nthe device is already added\n${says}`);
+});
+
 test('types: a strict program compiles against the package, as Node and as bundlers resolve it', () => {
   const program = `
     import { App, ConflictError, Device, RefusedError, type Message, type State, websocket } from '@hawser/client';

@@ -79,10 +79,9 @@ export class Inbox implements MessageOwner {
     this.#write = write;
   }
 
+  /** Acks count only for what was pushed on the connection; what is pushed again on the next is acked there. */
   offline(): void {
     this.#write = undefined;
-    // Acks count only for what was pushed on the connection; what is pushed again on the next is acked there.
-    this.#acks = [];
   }
 
   /** The login has ended: drops what was not handed out, which the server keeps, and tells the consumer. */

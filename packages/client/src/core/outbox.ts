@@ -82,10 +82,10 @@ export class Outbox {
   /** Logged in: everything goes out, again where it was sent before. */
   online(write: Write): void {
     this.#write = write;
-    this.#clearHolds();
     for (const message of this.#outstanding.values()) this.#send(message);
   }
 
+  /** Whom to hold back is forgotten: the next connection tries all again. */
   offline(): void {
     this.#write = undefined;
     this.#clearHolds();
