@@ -9,6 +9,7 @@ import { App, type ClientOptions, Device, type Message, OperationError } from '@
 import { type Server, startServer } from './harness.ts';
 import { eventually, sleep } from './parties.ts';
 import { HostileProxy } from './proxy.ts';
+import { randomFrom } from './random.ts';
 
 const rounds = Number(process.env.HAWSER_FAULT_ROUNDS ?? 2);
 const firstSeed = Number(process.env.HAWSER_FAULT_SEED ?? Math.floor(Math.random() * 2 ** 31));
@@ -17,17 +18,6 @@ const firstSeed = Number(process.env.HAWSER_FAULT_SEED ?? Math.floor(Math.random
 const troubleMs = 6_000;
 /** From the end of trouble until everything must have settled. */
 const settleTimeoutMs = 60_000;
-
-/** Numbers from 0 up to 1, the same ones for the same seed (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 interface Sent {
   readonly from: string;

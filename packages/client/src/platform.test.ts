@@ -6,6 +6,7 @@ import * as browser from './browser.ts';
 import { DispatcherError, type State } from './core/index.ts';
 import { dispatcher } from './dispatcher.ts';
 import * as node from './node.ts';
+import { portsOf } from './platform.ts';
 
 /** What the dispatcher answers, and what it was asked. */
 let answer = '';
@@ -98,4 +99,12 @@ test('a server is given by address or by URL, with the usual ports', async () =>
     device.close();
     await done;
   }
+});
+
+test('the ids of two clients are never the same, and short enough for a msgId', () => {
+  const platform = { keys: undefined, defaultTransport: () => node.tcp(), transportFor: () => node.websocket() };
+  const [a, b] = [portsOf({ server: 'ws://x' }, platform), portsOf({ server: 'ws://x' }, platform)];
+  const ids = Array.from({ length: 1000 }, () => [a.random.id(), b.random.id()]).flat();
+  assert.equal(new Set(ids).size, ids.length);
+  assert.ok(ids.every((id) => id.length >= 32 && id.length <= 128));
 });

@@ -45,12 +45,13 @@ const time: Time = {
   endOfTurn: (call) => queueMicrotask(call),
 };
 
-const random: Random = {
-  fraction: () => Math.random(),
-  // As many random bits as a UUID has, and more; crypto.randomUUID is missing on pages without TLS.
-  id: () =>
-    Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join(''),
-};
+function randomness(): Random {
+  // As many random bits as a UUID has, and more, once for each client; crypto.randomUUID is missing on pages without TLS.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const prefix = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  let count = 0;
+  return { fraction: () => Math.random(), id: () => `${prefix}-${(count++).toString(36)}` };
+}
 
 /** @throws TypeError when the options make no sense */
 export function portsOf(options: ClientOptions, platform: Platform): Ports {
@@ -59,7 +60,7 @@ export function portsOf(options: ClientOptions, platform: Platform): Ports {
   if (agreesOnKey && platform.keys === undefined) throw new TypeError('encrypt: there is no key exchange in browsers');
   return {
     time,
-    random,
+    random: randomness(),
     transport: { agreesOnKey, connect: (address, events) => transport.connect(address, events) },
     locate,
     keys: platform.keys,

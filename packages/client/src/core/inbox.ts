@@ -34,8 +34,9 @@ export class Inbox implements MessageOwner {
   readonly #queue = new Map<string, Message<never>>();
   /** Handed out, and neither acked nor released. */
   readonly #inHand = new Map<string, Message<never>>();
-  /** Acked: the newest `handledIdsMax`, oldest first. */
-  readonly #handled = new Set<string>();
+  /** Acked, in two generations: when the newer is full it becomes the older, and what was that is forgotten whole. */
+  #handled = new Set<string>();
+  #handledBefore = new Set<string>();
   #consumer: Consumer | undefined;
   #isHandingOut = false;
   #acks: string[] = [];
@@ -95,6 +96,7 @@ export class Inbox implements MessageOwner {
     this.#queue.clear();
     this.#inHand.clear();
     this.#handled.clear();
+    this.#handledBefore.clear();
   }
 
   /** A push (cmd 201). */
@@ -110,7 +112,7 @@ export class Inbox implements MessageOwner {
 
   #add(pushed: PushedMessage): void {
     const key = keyOf(pushed);
-    if (this.#handled.has(key)) this.#ack(pushed.msgId);
+    if (this.#handled.has(key) || this.#handledBefore.has(key)) this.#ack(pushed.msgId);
     else if (!this.#queue.has(key) && !this.#inHand.has(key) && this.#queue.size < clientLimits.unhandledMessagesMax) {
       this.#queue.set(key, new Message<never>(pushed, this));
     }
@@ -122,13 +124,11 @@ export class Inbox implements MessageOwner {
     const key = keyOf(message);
     if (this.#inHand.get(key) !== message) return;
     this.#inHand.delete(key);
-    this.#handled.add(key);
-    if (this.#handled.size > clientLimits.handledIdsMax) {
-      for (const oldest of this.#handled) {
-        this.#handled.delete(oldest);
-        break;
-      }
+    if (this.#handled.size >= clientLimits.handledIdsMax) {
+      this.#handledBefore = this.#handled;
+      this.#handled = new Set();
     }
+    this.#handled.add(key);
     this.#ack(message.msgId);
   }
 
