@@ -205,6 +205,8 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     metric: expired('age'),
   },
   { name: 'expirySweepFirstMs', happens: 'the first time after the start', sender: nothing, metric: expired('age') },
+  { name: 'expiryLogMs', happens: 'what was dropped meanwhile is told in the log, by receiver', sender: nothing },
+  { name: 'expiryReceiversLoggedMax', happens: 'further receivers share one line', sender: nothing },
   {
     name: 'inboxesKnownBytesMax',
     happens: 'what is known of the inboxes longest in memory is forgotten, and read again when it is needed',
