@@ -56,7 +56,9 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     sender: waits,
     metric: 'process_resident_memory_bytes',
   },
-  { name: 'heapGrowthPercent', happens: 'the heap is collected', sender: nothing },
+  { name: 'heapGarbageBytes', happens: 'the heap is collected', sender: nothing },
+  { name: 'heapGrowthPercentLeast', happens: 'a large heap may gather at least so much', sender: nothing },
+  { name: 'heapGrowthPercentMost', happens: 'a small heap may gather at most so much', sender: nothing },
   { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
   { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
   {

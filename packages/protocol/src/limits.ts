@@ -102,8 +102,10 @@ export const serverLimits = {
   memoryPercentPause: 85,
   memoryPercentResume: 75,
   memoryCheckMs: 500,
-  /** By how much of what is alive the heap may grow before it is collected: garbage is memory, too. */
-  heapGrowthPercent: 30,
+  /** Garbage that may gather before it is collected, as a share of what is alive within these bounds: it is memory, too. */
+  heapGarbageBytes: 24 * MIB,
+  heapGrowthPercentLeast: 20,
+  heapGrowthPercentMost: 300,
   /** One group commit. */
   commitMessagesMax: 2_000,
   commitBytesMax: 4 * MIB,

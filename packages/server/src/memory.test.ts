@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
-import { boundGarbage, watchMemory } from './memory.ts';
+import { boundGarbage, heapGrowthPercent, watchMemory } from './memory.ts';
 
 test('the gate shuts beyond one mark and opens below a lower one, saying so once each time', () => {
   mock.timers.enable({ apis: ['setInterval'] });
@@ -49,16 +49,28 @@ test('the process uses some of what it may', () => {
   }
 });
 
-test('a heap through which objects stream keeps to the bound on garbage', () => {
+test('the share of garbage is smaller the more is alive, within bounds', () => {
+  const { heapGarbageBytes, heapGrowthPercentLeast, heapGrowthPercentMost } = serverLimits;
+  assert.equal(heapGrowthPercent(heapGarbageBytes), 100);
+  assert.equal(heapGrowthPercent(2 * heapGarbageBytes), 50);
+  assert.equal(heapGrowthPercent(1), heapGrowthPercentMost);
+  assert.equal(heapGrowthPercent(1e12), heapGrowthPercentLeast);
+});
+
+test('a heap through which objects stream keeps to the bound on garbage', async () => {
   const alive = Array.from({ length: 300_000 }, (_, i) => ({ text: `${i}`, more: [i] }));
-  boundGarbage();
-  // What lives just long enough to grow old. Without the bound the heap comes to 310 MiB, with it to 130.
+  const unbound = boundGarbage();
+  // What lives just long enough to grow old. Without the bound the heap comes to 310 MiB, with it to about 130.
   const ring: object[] = new Array(200_000).fill(alive);
   let most = 0;
   for (let i = 0; i < 4_000_000; i++) {
     ring[i % ring.length] = { text: `${i}`, more: [i] };
-    if (i % 100_000 === 0) most = Math.max(most, process.memoryUsage().heapUsed);
+    if (i % 50_000 !== 0) continue;
+    most = Math.max(most, process.memoryUsage().heapUsed);
+    // Collections are told of between turns of the event loop.
+    await new Promise(setImmediate);
   }
+  unbound();
   assert.equal(alive.length, 300_000);
   assert.ok(most < 200 * 2 ** 20, `${Math.round(most / 2 ** 20)} MiB`);
 });

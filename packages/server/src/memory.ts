@@ -1,4 +1,5 @@
 import { totalmem } from 'node:os';
+import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks';
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { serverLimits } from '@hawser/protocol';
 
@@ -10,12 +11,31 @@ export function memoryPercent(): number {
   return 100 * Math.max(heapUsed / heapMax, process.memoryUsage.rss() / allowed);
 }
 
+/** By how much of what is alive the heap may grow before it is collected, in percent. */
+export function heapGrowthPercent(liveBytes: number): number {
+  const percent = Math.round((100 * serverLimits.heapGarbageBytes) / liveBytes);
+  return Math.min(serverLimits.heapGrowthPercentMost, Math.max(serverLimits.heapGrowthPercentLeast, percent));
+}
+
 /**
- * Lets the heap of this process grow by no more than `heapGrowthPercent` of what is alive before it is collected. V8
- * would let it grow fourfold where it has much memory: hundreds of megabytes of garbage that nobody else can use.
+ * Lets this process gather about `heapGarbageBytes` of garbage before it is collected; returns what ends that. V8 would
+ * let the heap grow fourfold where it has much memory: hundreds of megabytes that nobody else can use. A fixed share of
+ * what is alive would collect a small heap all the time.
  */
-export function boundGarbage(): void {
-  setFlagsFromString(`--heap-growing-percent=${serverLimits.heapGrowthPercent}`);
+export function boundGarbage(): () => void {
+  const bound = (): void => {
+    setFlagsFromString(`--heap-growing-percent=${heapGrowthPercent(getHeapStatistics().used_heap_size)}`);
+  };
+  bound();
+  const observer = new PerformanceObserver((list) => {
+    if (list.getEntries().some(isMajor)) bound();
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  return () => observer.disconnect();
+}
+
+function isMajor(entry: PerformanceEntry & { readonly detail?: unknown }): boolean {
+  return (entry.detail as { readonly kind?: number }).kind === constants.NODE_PERFORMANCE_GC_MAJOR;
 }
 
 /** Opens and shuts a gate as memory runs short and comes back; returns what stops it. */
