@@ -69,7 +69,7 @@ export class HostileProxy implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.cutAll('reset');
+    for (const link of [...this.#links]) link.destroy();
     await closed;
   }
 
@@ -122,6 +122,12 @@ class Link {
       // Its end is read into nothing, so that the other side finds out only by what does not come.
       else socket.resume();
     }
+  }
+
+  /** Lets go of both sockets at once; a reset would wait for what is still to be written. */
+  destroy(): void {
+    this.#isCut = true;
+    for (const socket of [this.#client, this.#server]) socket.destroy();
   }
 
   #pass(from: Socket, to: Socket): void {

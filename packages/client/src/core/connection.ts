@@ -62,11 +62,16 @@ export class Connection {
     this.#deadline = ports.time.after(options.connectTimeoutMs, () => {
       this.#lose(new ConnectionError(`not connected within ${options.connectTimeoutMs} ms`));
     });
-    this.#wire = ports.transport.connect(address, {
-      opened: () => this.#opened(),
-      received: (bytes) => this.#received(bytes),
-      closed: (cause) => this.#lose(new ConnectionError('the connection was closed', cause && { cause })),
-    });
+    try {
+      this.#wire = ports.transport.connect(address, {
+        opened: () => this.#opened(),
+        received: (bytes) => this.#received(bytes),
+        closed: (cause) => this.#lose(new ConnectionError('the connection was closed', cause && { cause })),
+      });
+    } catch (cause) {
+      // As for a port that is none. Told later, like everything that ends a connection.
+      ports.time.endOfTurn(() => this.#lose(new ConnectionError('the connection cannot be made', { cause })));
+    }
   }
 
   /** Sends a frame, together with all others of this turn. */

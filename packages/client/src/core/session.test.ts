@@ -394,6 +394,33 @@ test('what is no frame, or too long, or cannot be decrypted, ends the connection
   }
 });
 
+test('a transport that throws is a failed attempt like any other', async () => {
+  const world = new World();
+  world.onConnect = (peer) => peer.close();
+  const ports = world.ports();
+  let throws = true;
+  const device = new DeviceClient(
+    {
+      ...ports,
+      transport: {
+        agreesOnKey: false,
+        connect: (address, events) => {
+          if (throws) throw new RangeError('no such port');
+          return ports.transport.connect(address, events);
+        },
+      },
+    },
+    {},
+  );
+  const login = device.authenticate('lamp');
+  await world.time.advance(20_000);
+  assert.equal(device.state.phase === 'waiting' && (device.state.error.cause as Error).message, 'no such port');
+  throws = false;
+  world.onConnect = (peer) => peer.open();
+  await world.time.advance(30_000);
+  await login;
+});
+
 test('an old connection that speaks up late has no effect', async () => {
   const { world, device } = await online();
   world.onFrame = () => {};
