@@ -1,10 +1,10 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
+import { Elsewhere } from './elsewhere.ts';
 import { Inlet } from './inlet.ts';
 import { contentHash, Message, stage } from './message.ts';
-import type { CaughtUp, Finished, Forward } from './packets.ts';
+import type { Finished, Forward } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
-import { Route } from './route.ts';
 import type { Session } from './session.ts';
 
 /**
@@ -17,7 +17,7 @@ import type { Session } from './session.ts';
  *      │               ▼  │ no room, or overdue   │
  *      └──session ends── joining ◀────────────────┘ (by way of behind)
  *
- * - away: no session here; what comes goes to the store, or by a `Route` to the node that has the session.
+ * - away: no session here; what comes goes to the store, or to the node that has the session (`Elsewhere`).
  * - behind: what comes goes to the store and is paged into the window in order.
  * - joining: the store has been read to its end, but commits for this receiver are on their way. What comes waits in
  *   memory until they have been paged too; it is then pushed, and the mailbox is live.
@@ -79,7 +79,7 @@ export class Mailbox {
 
   // In a cluster.
   /** The way to the receiver when its session is on another node. */
-  #route: Route | undefined;
+  readonly elsewhere: Elsewhere | undefined;
   /** What comes from other nodes when its session is here. */
   #inlet: Inlet | undefined;
   /** When to look whether something was stored of which no news came. */
@@ -88,14 +88,16 @@ export class Mailbox {
   constructor(name: string, delivery: Delivery) {
     this.name = name;
     this.#delivery = delivery;
+    const { routing } = delivery;
+    this.elsewhere = routing && new Elsewhere(this, delivery, routing);
   }
 
   get isUnused(): boolean {
     return (
       this.phase === 'away' &&
       this.#committing === 0 &&
-      this.#route === undefined &&
-      (this.#inlet === undefined || this.#inlet.isEmpty)
+      this.elsewhere?.isUnused !== false &&
+      this.#inlet?.isEmpty !== false
     );
   }
 
@@ -117,7 +119,7 @@ export class Mailbox {
       this.#delivery.persistLater(message);
       return message;
     }
-    this.#commit(message);
+    this.commit(message);
     return message;
   }
 
@@ -137,8 +139,8 @@ export class Mailbox {
         }
         break;
       case 'away':
-        if (this.#forward(message)) return true;
-        this.#endStream();
+        if (this.elsewhere?.forward(message)) return true;
+        this.elsewhere?.endStream();
         return false;
       default:
         return false;
@@ -150,7 +152,7 @@ export class Mailbox {
   /** What is about to be stored must be read before anything that comes after it is pushed. */
   #makeWay(): void {
     if (this.phase === 'live') this.phase = 'joining';
-    else if (this.phase === 'away') this.#endStream();
+    else if (this.phase === 'away') this.elsewhere?.endStream();
   }
 
   /** The same sender's msgId in the window: sent again after the sender's own memory of it was lost. */
@@ -165,45 +167,43 @@ export class Mailbox {
     if (twin.hash !== message.hash) return 'conflict';
     if (twin.stage === stage.stored) return 'already stored';
     // It came from another node, which may have ended: now it is this one's, and comes before what its sender sends next.
-    if (twin.hop !== undefined && twin.stage === stage.accepted) this.#commit(twin);
+    if (twin.hop !== undefined && twin.stage === stage.accepted) this.commit(twin);
     return twin;
   }
 
   /** It was not acked in time. */
   persist(message: Message): void {
     if (message.stage !== stage.accepted || message.acked) return;
-    if (message.inWindow) this.#commit(message);
+    if (message.inWindow) this.commit(message);
     else if (this.phase === 'joining') this.#fallBehind();
-    else if (this.phase === 'away') this.#persistForwarded(message);
-  }
-
-  #persistForwarded(message: Message): void {
-    if (this.#route?.isStreaming(message)) this.#endStream();
-    // There was no room for it in the inbox: there may be by now.
-    else if (message.sender !== undefined) this.#commit(message);
+    else if (this.phase === 'away') this.elsewhere?.persist(message);
   }
 
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
   #fallBehind(): void {
     this.phase = 'behind';
     for (const message of this.#window.values()) {
-      if (isOursToStore(message) && !message.acked) this.#commit(message);
+      if (isOursToStore(message) && !message.acked) this.commit(message);
     }
-    for (const message of this.#held) if (isOursToStore(message)) this.#commit(message);
+    for (const message of this.#held) if (isOursToStore(message)) this.commit(message);
     if (this.#joiners.length === 0) return;
     for (const message of this.#joiners.splice(0)) {
-      if (isOursToStore(message)) this.#commit(message);
+      if (isOursToStore(message)) this.commit(message);
       else if (message.hop !== undefined) this.#refuse(message.hop.node, message.hop.stream);
     }
   }
 
   /** The server stops: what is only in memory goes to the store. Acks still count. */
   commitAll(): void {
-    if (this.phase === 'away') this.#endStream();
+    if (this.phase === 'away') this.elsewhere?.endStream();
     else this.#fallBehind();
   }
 
-  #commit(message: Message): void {
+  get isCommitting(): boolean {
+    return this.#committing > 0;
+  }
+
+  commit(message: Message): void {
     this.#committing++;
     if (message.inWindow) this.#committingInWindow++;
     this.#delivery.commit(message);
@@ -224,7 +224,7 @@ export class Mailbox {
       message.msg = undefined;
       this.#unseenTo = position;
     }
-    if (this.phase === 'away') this.#hasNews(position);
+    if (this.phase === 'away') this.elsewhere?.hasNews(position);
     this.#left(message);
   }
 
@@ -238,8 +238,18 @@ export class Mailbox {
   notKnownToBeStored(message: Message): void {
     message.mayBeStored = true;
     if (message.acked) this.#finishUnsure(message);
-    if (this.phase === 'away') this.#hasNews(Number.MAX_SAFE_INTEGER);
+    if (this.phase === 'away') this.elsewhere?.hasNews(Number.MAX_SAFE_INTEGER);
     this.notStored(message);
+  }
+
+  /** Whether the receiver may yet ack a message that could not be stored. */
+  mayBeAcked(message: Message): boolean {
+    return message.inWindow || this.elsewhere?.expects(message) === true;
+  }
+
+  /** Its sender does not wait for it any more. */
+  dropped(message: Message): void {
+    this.elsewhere?.left(message);
   }
 
   /** Resolves when nothing for this receiver is in the committer. */
@@ -257,7 +267,7 @@ export class Mailbox {
     }
     if (message.acked) this.#committingAcked--;
     else if (message.inWindow) this.#committingInWindow--;
-    if (message.stage === stage.stored || message.acked) this.#route?.left(message);
+    if (message.stage === stage.stored || message.acked) this.elsewhere?.left(message);
     this.#page();
   }
 
@@ -265,14 +275,14 @@ export class Mailbox {
 
   /** The receiver logged in. Until `start` what comes goes to the store. */
   attach(session: Session): void {
-    this.#endStream();
+    this.elsewhere?.endStream();
+    this.elsewhere?.end();
     this.#session = session;
     this.#window = new Map();
     this.#held = [];
     this.#outbox = [];
     this.#joiners = [];
     this.phase = 'behind';
-    this.#dropRoute();
     this.#cursor = 0;
     this.#unseenTo = 0;
     this.#gateOpen = false;
@@ -599,134 +609,6 @@ export class Mailbox {
   #pushOnceMore(message: Message): void {
     this.#delivery.counters.redelivered++;
     this.#push(message);
-  }
-
-  // ---- in a cluster, the receiver elsewhere
-
-  #forward(message: Message): boolean {
-    const route = this.#route;
-    const { routing } = this.#delivery;
-    const { msg } = message;
-    if (routing === undefined || msg === undefined || route?.owner === undefined) return false;
-    if (!route.isDirect || !route.hasRoom(message.size)) return false;
-    routing.send(route.owner, route.forward(message, msg, this.#delivery.time.now()));
-    this.#delivery.counters.forwarded++;
-    return true;
-  }
-
-  /** What was forwarded and is not acked is stored, in order. */
-  #endStream(): void {
-    if (this.#route === undefined) return;
-    for (const message of this.#route.end()) if (message.stage === stage.accepted) this.#commit(message);
-  }
-
-  /** Something was stored for the receiver, which may be on another node. */
-  #hasNews(position: number): void {
-    const { routing } = this.#delivery;
-    if (routing === undefined) return;
-    if (this.#route === undefined) {
-      this.#route = new Route();
-      routing.hasRoute(this);
-    }
-    this.#route.storedTo = Math.max(this.#route.storedTo, position);
-    routing.nudgeLater(this);
-  }
-
-  /** Tells the owner of the receiver that something was stored, looking first who that is. */
-  nudge(): void {
-    const route = this.#route;
-    const { routing } = this.#delivery;
-    if (routing === undefined || route === undefined) return;
-    route.nudgedAt = this.#delivery.time.now();
-    route.nudges++;
-    if (route.owner !== undefined) {
-      routing.send(route.owner, { type: 'nudge', to: this.name, position: route.storedTo });
-      return;
-    }
-    if (route.isSeeking) return;
-    route.isSeeking = true;
-    const storedTo = route.storedTo;
-    routing.cluster.locate(this.name).then(
-      (owner) => {
-        route.isSeeking = false;
-        if (this.#route !== route) return;
-        if (owner !== undefined && owner !== routing.cluster.self) {
-          route.owner = owner;
-          this.nudge();
-        } else if (route.storedTo !== storedTo) {
-          // Stored since it was asked: the answer may be too old.
-          routing.nudgeLater(this);
-        } else if (route.isIdle) this.#dropRoute();
-      },
-      () => {
-        // Asked again by `checkRoute`.
-        route.isSeeking = false;
-      },
-    );
-  }
-
-  #dropRoute(): void {
-    if (this.#route === undefined) return;
-    this.#giveUp(0);
-    this.#route = undefined;
-    this.#delivery.routing?.hasNoRoute(this);
-  }
-
-  /** Whether the receiver may yet ack a message that could not be stored. */
-  mayBeAcked(message: Message): boolean {
-    return message.inWindow || this.#route?.expects(message) === true;
-  }
-
-  /** Its sender does not wait for it any more. */
-  dropped(message: Message): void {
-    this.#route?.left(message);
-  }
-
-  #giveUp(waitMs: number): void {
-    for (const message of this.#route?.overdue(this.#delivery.time.now(), waitMs) ?? []) this.#delivery.giveUp(message);
-  }
-
-  /** About once a second. */
-  checkRoute(now: number): void {
-    const route = this.#route;
-    const { routing } = this.#delivery;
-    if (routing === undefined || route === undefined) return;
-    this.#giveUp(serverLimits.refusedForwardsKeptMs);
-    if (route.isDirect) {
-      if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.#dropRoute();
-      return;
-    }
-    if (this.#committing > 0 || now - route.nudgedAt < routing.nudgeDelayMs(route.nudges)) return;
-    // It may be elsewhere by now.
-    this.#giveUp(0);
-    route.owner = undefined;
-    this.nudge();
-  }
-
-  caughtUp(node: string, { position, stream }: CaughtUp): void {
-    const route = this.#route;
-    if (route === undefined || route.isDirect || route.owner !== node) return;
-    // What may still be stored must have been read before a stream begins: its acks are not known for longer.
-    if (this.#committing > 0 || !route.isIdle || position < route.storedTo) return;
-    route.begin(stream);
-    route.usedAt = this.#delivery.time.now();
-  }
-
-  refusedElsewhere(node: string, stream: number): void {
-    const route = this.#route;
-    if (route === undefined || route.stream !== stream || route.owner !== node) return;
-    this.#giveUp(0);
-    this.#endStream();
-    route.owner = undefined;
-    // With nothing to store there is nothing to nudge for, but the next message begins anew.
-    if (this.#committing === 0) this.#dropRoute();
-  }
-
-  ackedElsewhere(_node: string, stream: number, seqs: readonly number[]): void {
-    for (const message of this.#route?.acked(stream, seqs) ?? []) {
-      message.acked = true;
-      this.#delivery.ackedElsewhere(message);
-    }
   }
 
   // ---- in a cluster, the receiver here

@@ -1,4 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
+import type { Elsewhere } from './elsewhere.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Hop } from './message.ts';
 import type { Packet } from './packets.ts';
@@ -10,10 +11,10 @@ export class Routing {
   readonly #time: Time;
   readonly #mailbox: (name: string) => Mailbox | undefined;
   #streams = 0;
-  /** Mailboxes of receivers that have a route. */
-  readonly #routed = new Set<Mailbox>();
+  /** Receivers to whom there is a route. */
+  readonly #routed = new Set<Elsewhere>();
   /** Something was stored for them in this turn. */
-  readonly #toNudge = new Set<Mailbox>();
+  readonly #toNudge = new Set<Elsewhere>();
   /** Acks of this turn, by stream. */
   #acks = new Map<string, { readonly hop: Hop; readonly to: string; readonly seqs: number[] }>();
 
@@ -34,28 +35,28 @@ export class Routing {
 
   // ---- to the owners of receivers
 
-  hasRoute(mailbox: Mailbox): void {
-    this.#routed.add(mailbox);
+  hasRoute(receiver: Elsewhere): void {
+    this.#routed.add(receiver);
   }
 
-  hasNoRoute(mailbox: Mailbox): void {
-    this.#routed.delete(mailbox);
+  hasNoRoute(receiver: Elsewhere): void {
+    this.#routed.delete(receiver);
   }
 
   /** Something was stored for this receiver: whoever owns it is nudged at the end of the turn. */
-  nudgeLater(mailbox: Mailbox): void {
-    this.#toNudge.add(mailbox);
+  nudgeLater(receiver: Elsewhere): void {
+    this.#toNudge.add(receiver);
     if (this.#toNudge.size > 1) return;
     this.#time.endOfTurn(() => {
-      const mailboxes = [...this.#toNudge];
+      const receivers = [...this.#toNudge];
       this.#toNudge.clear();
-      for (const each of mailboxes) each.nudge();
+      for (const each of receivers) each.nudge();
     });
   }
 
   /** Nudges again those that have not answered, and lets go of routes that are not used. About once a second. */
   check(now: number): void {
-    for (const mailbox of this.#routed) mailbox.checkRoute(now);
+    for (const receiver of this.#routed) receiver.check(now);
   }
 
   // ---- to the nodes that messages came from
@@ -98,13 +99,13 @@ export class Routing {
         this.#mailbox(packet.to)?.nudged(from, packet.position);
         return true;
       case 'acked':
-        this.#mailbox(packet.to)?.ackedElsewhere(from, packet.stream, packet.seqs);
+        this.#mailbox(packet.to)?.elsewhere?.acked(packet.stream, packet.seqs);
         return true;
       case 'refused':
-        this.#mailbox(packet.to)?.refusedElsewhere(from, packet.stream);
+        this.#mailbox(packet.to)?.elsewhere?.refused(from, packet.stream);
         return true;
       case 'caughtUp':
-        this.#mailbox(packet.to)?.caughtUp(from, packet);
+        this.#mailbox(packet.to)?.elsewhere?.caughtUp(from, packet);
         return true;
       default:
         return false;

@@ -1,0 +1,171 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Delivery } from './delivery.ts';
+import { type Message, stage } from './message.ts';
+import type { CaughtUp } from './packets.ts';
+import { Route } from './route.ts';
+import type { Routing } from './routing.ts';
+
+/** The mailbox of a receiver whose session is on another node, as the way there needs it. */
+export interface Home {
+  readonly name: string;
+  /** Messages of it are in the committer. */
+  readonly isCommitting: boolean;
+  commit(message: Message): void;
+}
+
+/** What a node does with messages that it accepts for a receiver on another node: finds that node, and uses a `Route`. */
+export class Elsewhere {
+  readonly #home: Home;
+  readonly #delivery: Delivery;
+  readonly #routing: Routing;
+  #route: Route | undefined;
+
+  constructor(home: Home, delivery: Delivery, routing: Routing) {
+    this.#home = home;
+    this.#delivery = delivery;
+    this.#routing = routing;
+  }
+
+  get isUnused(): boolean {
+    return this.#route === undefined;
+  }
+
+  // ---- messages
+
+  /** Sends the message to the receiver's node; false when it must go through the store. */
+  forward(message: Message): boolean {
+    const route = this.#route;
+    const { msg } = message;
+    if (msg === undefined || route?.owner === undefined || !route.isDirect || !route.hasRoom(message.size))
+      return false;
+    this.#routing.send(route.owner, route.forward(message, msg, this.#delivery.time.now()));
+    this.#delivery.counters.forwarded++;
+    return true;
+  }
+
+  /** What was forwarded and is not acked is stored, in order. */
+  endStream(): void {
+    if (this.#route === undefined) return;
+    for (const message of this.#route.end()) if (message.stage === stage.accepted) this.#home.commit(message);
+  }
+
+  /** A forwarded message was not acked in time. */
+  persist(message: Message): void {
+    if (this.#route?.isStreaming(message)) this.endStream();
+    // There was no room for it in the inbox: there may be by now.
+    else if (message.sender !== undefined) this.#home.commit(message);
+  }
+
+  /** Whether the receiver may yet ack a message that could not be stored. */
+  expects(message: Message): boolean {
+    return this.#route?.expects(message) === true;
+  }
+
+  /** It was stored, or nobody waits for it any more. */
+  left(message: Message): void {
+    this.#route?.left(message);
+  }
+
+  #giveUp(waitMs: number): void {
+    for (const message of this.#route?.overdue(this.#delivery.time.now(), waitMs) ?? []) this.#delivery.giveUp(message);
+  }
+
+  // ---- nudges
+
+  /** Something was stored, or may have been, up to this position. */
+  hasNews(position: number): void {
+    if (this.#route === undefined) {
+      this.#route = new Route();
+      this.#routing.hasRoute(this);
+    }
+    this.#route.storedTo = Math.max(this.#route.storedTo, position);
+    this.#routing.nudgeLater(this);
+  }
+
+  /** Tells the owner of the receiver that something was stored, looking first who that is. */
+  nudge(): void {
+    const route = this.#route;
+    if (route === undefined) return;
+    route.nudgedAt = this.#delivery.time.now();
+    route.nudges++;
+    const to = this.#home.name;
+    if (route.owner === undefined) this.#seek(route);
+    else this.#routing.send(route.owner, { type: 'nudge', to, position: route.storedTo });
+  }
+
+  #seek(route: Route): void {
+    if (route.isSeeking) return;
+    route.isSeeking = true;
+    const { cluster } = this.#routing;
+    const { storedTo } = route;
+    cluster.locate(this.#home.name).then(
+      (owner) => {
+        route.isSeeking = false;
+        if (this.#route !== route) return;
+        if (owner !== undefined && owner !== cluster.self) {
+          route.owner = owner;
+          this.nudge();
+        } else if (route.storedTo !== storedTo) {
+          // Stored since it was asked: the answer may be too old.
+          this.#routing.nudgeLater(this);
+        } else if (route.isIdle) this.end();
+      },
+      () => {
+        // Asked again by `check`.
+        route.isSeeking = false;
+      },
+    );
+  }
+
+  /** About once a second: nudges again when there was no answer, and lets go of what is not used. */
+  check(now: number): void {
+    const route = this.#route;
+    if (route === undefined) return;
+    this.#giveUp(serverLimits.refusedForwardsKeptMs);
+    if (route.isDirect) {
+      if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.end();
+      return;
+    }
+    if (this.#home.isCommitting || now - route.nudgedAt < this.#routing.nudgeDelayMs(route.nudges)) return;
+    // It may be on another node by now.
+    this.#giveUp(0);
+    route.owner = undefined;
+    this.nudge();
+  }
+
+  /** The receiver is here, or nowhere. */
+  end(): void {
+    if (this.#route === undefined) return;
+    this.#giveUp(0);
+    this.#route = undefined;
+    this.#routing.hasNoRoute(this);
+  }
+
+  // ---- what the receiver's node says
+
+  caughtUp(node: string, { position, stream }: CaughtUp): void {
+    const route = this.#route;
+    if (route === undefined || route.isDirect || route.owner !== node) return;
+    // What may still be stored must have been read before a stream begins: its acks are not known for longer.
+    if (this.#home.isCommitting || !route.isIdle || position < route.storedTo) return;
+    route.begin(stream);
+    route.usedAt = this.#delivery.time.now();
+  }
+
+  refused(node: string, stream: number): void {
+    const route = this.#route;
+    if (route === undefined || route.stream !== stream || route.owner !== node) return;
+    this.#giveUp(0);
+    this.endStream();
+    route.owner = undefined;
+    // With nothing to store there is nothing to nudge for, and the next message begins anew.
+    if (!this.#home.isCommitting) this.end();
+  }
+
+  acked(stream: number, seqs: readonly number[]): void {
+    for (const message of this.#route?.acked(stream, seqs) ?? []) {
+      message.acked = true;
+      this.#delivery.ackedElsewhere(message);
+    }
+  }
+}
