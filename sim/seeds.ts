@@ -30,6 +30,7 @@ export const keptSeeds: readonly { readonly seed: number; readonly nodes?: numbe
     found: 'a resend joined what a node that has ended had forwarded, and was stored after later ones',
   },
   { seed: 47, nodes: 2, found: 'a fenced node wrote acks' },
+  { seed: 47, nodes: 3, found: 'a forward that turned out to be in the store already was kept without end' },
   { seed: 62, nodes: 2, found: 'other content under a msgId in the window, stored by another node, was passed over' },
   { seed: 67, nodes: 3, found: 'the mailbox of a receiver was forgotten while its session came' },
   { seed: 71, nodes: 2, found: 'stored, and the answer lost with the store: pushed again though acked' },

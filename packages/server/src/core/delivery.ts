@@ -369,6 +369,7 @@ export class Delivery {
     if (message.acked) return;
     switch (result) {
       case APPEND.duplicate:
+        message.mailbox.dropped(message);
         this.#settle(message);
         break;
       case APPEND.conflict:

@@ -247,7 +247,7 @@ export class Mailbox {
     return message.inWindow || this.elsewhere?.expects(message) === true;
   }
 
-  /** Its sender does not wait for it any more. */
+  /** Its sender does not wait for it any more, or it was in the store already. */
   dropped(message: Message): void {
     this.elsewhere?.left(message);
   }
