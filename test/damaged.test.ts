@@ -1,6 +1,7 @@
 // Bits that turn in what a server has stored, and what its clients and its operator notice.
 
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ClassicLevel } from 'classic-level';
@@ -23,6 +24,24 @@ async function flip(server: Server, prefix: string): Promise<void> {
   }
   await db.close();
   assert.ok(flipped > 0, prefix);
+}
+
+/** Moves each record whose key begins so under one that begins otherwise; the server must be stopped. */
+async function renameKey(server: Server, from: string, to: string): Promise<void> {
+  const db = new ClassicLevel<Buffer, Buffer>(join(server.data, 'store'), {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+  });
+  let renamed = 0;
+  for await (const [key, value] of db.iterator()) {
+    const text = key.toString('latin1');
+    if (!text.startsWith(from)) continue;
+    await db.put(Buffer.from(to + text.slice(from.length), 'latin1'), value);
+    await db.del(key);
+    renamed++;
+  }
+  await db.close();
+  assert.ok(renamed > 0, from);
 }
 
 async function damagedByMetrics(server: Server): Promise<number> {
@@ -85,6 +104,47 @@ test('a damaged password is never served: the name is locked, the operator sees 
   assert.equal(await damagedByMetrics(server), 0);
   assert.match(await doctorOnStore(server), /^ok +store/);
   assert.equal(password, md5('correct horse'));
+});
+
+test('messages whose receiver has become another by damage reach nobody, also not from a backup', async () => {
+  await using server = await startServer();
+  await using other = await startServer();
+  const [away, stranger] = [await newUser(server), await newUser(server)];
+  {
+    using app = await newApp(server);
+    await leave(app, away, 'secret');
+    await leave(app, stranger, 'own');
+  }
+  await server.stop();
+  await renameKey(server, `m${away}\0`, `m${stranger}\0`);
+  await server.start();
+  const backup = join(server.data, 'backup');
+  await succeed(['backup', backup, '--data', server.data]);
+  await other.stop();
+  await rm(join(other.data, 'store'), { recursive: true });
+  await succeed(['restore', backup, '--data', other.data]);
+  await other.start();
+  for (const each of [server, other]) {
+    for (const [name, expected] of [
+      [stranger, ['own']],
+      [away, []],
+    ] as const) {
+      using receiver = await login(each, name, { autoAck: true });
+      receiver.fetch();
+      // What comes after shows that nothing came before.
+      using app = await newApp(each);
+      expectAck(await app.say(name, 'last'));
+      const received = await receiver.received(expected.length + 1);
+      assert.deepEqual(
+        received.map(({ msg }) => msg),
+        [...expected, 'last'],
+      );
+    }
+    assert.equal(await damagedByMetrics(each), 1);
+    const [row, ...others] = (await succeed(['damaged', 'list', '--json', '--data', each.data])).trim().split('\n');
+    assert.equal(others.length, 0);
+    assert.match(row!, new RegExp(`"record":"messages".*"${stranger}"`));
+  }
 });
 
 test('damaged messages, removals and bindings are set aside, counted and listed, and the rest is served', async () => {

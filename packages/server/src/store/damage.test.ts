@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StoredMessage } from '../core/ports.ts';
-import { ids, inboxOf, newMessages, store } from './contract-harness.ts';
+import { ids, inboxOf, newMessages, remove, store } from './contract-harness.ts';
+import type { LevelStore } from './level.ts';
 import { flip, harnessFor, keysOf, type LevelHarness } from './level-harness.ts';
-import { asideKey, metaKey, nameKey, pairKey, space } from './record.ts';
+import { asideKey, inboxKey, isInboxKey, metaKey, nameKey, pairKey, positionOf, receiverOf, space } from './record.ts';
 import { StoreUnusable } from './unusable.ts';
 
 const NOTHING = { version: undefined, abilities: undefined };
@@ -214,6 +215,146 @@ test('a binding under the key of another user gives that one nothing', async (t)
   assert.deepEqual(await harness.store.peers('anm', 'user'), []);
   assert.equal(harness.store.stats.damaged, 1);
   assert.equal(await harness.store.bind('ann', 'lock', 1), 'bound');
+});
+
+// ---- messages and removals
+
+async function gets(harness: LevelHarness, receiver: string): Promise<string[]> {
+  return ids((await harness.store.page(receiver, 0, 100, 1e9)).messages);
+}
+
+const asksFor: Readonly<Record<string, (store: LevelStore, receiver: string, position: number) => Promise<boolean>>> = {
+  'asks whether it has any': (store, receiver) => store.hasBacklog(receiver),
+  'fetches them': async (store, receiver) => (await store.page(receiver, 0, 100, 1e9)).messages.length > 0,
+  'names one': async (store, receiver, position) => (await store.read(receiver, [position])).length > 0,
+  'is listed': async (store, receiver) => (await store.oldest('', 10)).some(({ to }) => to === receiver),
+  'is sent the same': async (store, receiver) => {
+    const results = await store.append(newMessages(3, receiver));
+    return results.some((result) => result < 0) || (await store.page(receiver, 0, 100, 1e9)).messages.length > 3;
+  },
+};
+
+for (const [how, ask] of Object.entries(asksFor)) {
+  test(`messages under the key of another receiver are set aside when that ${how}, and not served`, async (t) => {
+    const harness = await harnessFor(t);
+    const [first] = await store(harness, newMessages(3, 'ann'));
+    const foreign = inboxKey('m', 'bob', first!.position);
+    let value = Buffer.alloc(0);
+    await harness.between(async (db) => {
+      value = Buffer.from((await db.get(inboxKey('m', 'ann', first!.position)))!);
+      await db.put(foreign, value);
+    });
+    assert.equal(await ask(harness.store, 'bob', first!.position), false);
+    assert.deepEqual(harness.errors, [{ receiver: 'bob', position: first!.position, bytes: value.length }]);
+    assert.equal(harness.store.stats.damaged, 1);
+    await harness.between(async (db) => {
+      assert.equal(await db.has(foreign), false);
+      assert.deepEqual(Buffer.from((await db.get(asideKey(foreign)))!), value);
+    });
+    assert.equal(harness.store.stats.damaged, 1);
+    assert.deepEqual(await gets(harness, 'ann'), ['m0', 'm1', 'm2']);
+  });
+}
+
+/** Turns another bit in the key of each record of a kind but the first byte, which is the kind; returns the new keys. */
+async function turnKeys(harness: LevelHarness, kind: string, name: RegExp): Promise<Uint8Array[]> {
+  const turned: Uint8Array[] = [];
+  await harness.between(async (db) => {
+    const keys = (await keysOf(db, kind)).filter((key) => name.test(receiverOf(key)));
+    for (const [bit, from] of keys.entries()) {
+      const to = Uint8Array.from(from);
+      to[1 + (bit >> 3)]! ^= 1 << (bit & 7);
+      const value = (await db.get(from))!;
+      await db.batch([
+        { type: 'del', key: from },
+        { type: 'put', key: to, value },
+      ]);
+      turned.push(to);
+    }
+  });
+  return turned;
+}
+
+/** In each of these names and the 9 bytes behind it a bit can be turned; the "@" may become a NUL. */
+const NAMES = Array.from({ length: (6 + 9) * 8 }, (_, i) => `a@b${i + 100}`);
+
+test('whichever bit of the key of messages is turned, they are set aside, and nobody is served them', async (t) => {
+  const harness = await harnessFor(t);
+  await store(harness, [
+    ...NAMES.flatMap((name) => newMessages(2, name)),
+    ...newMessages(1, 'a'),
+    ...newMessages(1, 'z'),
+  ]);
+  const turned = await turnKeys(harness, space.segment, /@/);
+  assert.equal(turned.length, NAMES.length);
+  const served: string[] = [];
+  for (let after = ''; ; after = served.at(-1)!) {
+    const heads = await harness.store.oldest(after, 1);
+    if (heads.length === 0) break;
+    served.push(heads[0]!.to);
+  }
+  assert.deepEqual(served, ['a', 'z']);
+  for (const name of NAMES) assert.deepEqual(await gets(harness, name), []);
+  for (const key of turned) assert.ok((await gets(harness, receiverOf(key))).length === 0, Buffer.from(key).toString());
+  assert.deepEqual(await gets(harness, 'a'), ['m0']);
+  assert.equal(harness.store.stats.damaged, NAMES.length);
+  assert.equal(harness.errors.length, NAMES.length);
+  await harness.between(async (db) => {
+    const expected = turned.map((key) => Buffer.from(asideKey(key))).sort(Buffer.compare);
+    assert.deepEqual((await keysOf(db, space.damaged)).map(Buffer.from), expected);
+    assert.equal((await keysOf(db, space.segment)).length, 2);
+  });
+  assert.equal(harness.store.stats.damaged, NAMES.length);
+});
+
+test('a note of removals under the key of other messages removes none of them, and is set aside', async (t) => {
+  const harness = await harnessFor(t);
+  await store(harness, newMessages(3, 'ann'));
+  const bobs = await store(harness, newMessages(3, 'bob'));
+  const later = await store(harness, newMessages(3, 'ann', 'sender', 'n'));
+  remove(harness, (await inboxOf(harness, 'ann')).slice(1, 2));
+  await harness.between(async (db) => {
+    const [note] = await keysOf(db, space.removed);
+    const value = (await db.get(note!))!;
+    for (const segment of await keysOf(db, space.segment)) {
+      const key = inboxKey('d', receiverOf(segment), positionOf(segment));
+      if (Buffer.compare(key, note!) !== 0) await db.put(key, value);
+    }
+    assert.equal((await keysOf(db, space.removed)).length, 3);
+  });
+  assert.deepEqual(await gets(harness, 'bob'), ['m0', 'm1', 'm2']);
+  assert.deepEqual(await gets(harness, 'ann'), ['m0', 'm2', 'n0', 'n1', 'n2']);
+  assert.equal(harness.store.stats.damaged, 2);
+  const foreign = [inboxKey('d', 'ann', later[0]!.position), inboxKey('d', 'bob', bobs[0]!.position)];
+  await harness.between(async (db) => {
+    assert.equal((await keysOf(db, space.removed)).length, 1);
+    const aside = await keysOf(db, space.damaged);
+    assert.deepEqual(
+      aside.map((key) => Buffer.from(key)),
+      foreign.map((key) => Buffer.from(asideKey(key))),
+    );
+  });
+  assert.equal(harness.errors.length, 2);
+});
+
+test('whichever bit of the key of a note of removals is turned, it removes nothing', async (t) => {
+  const harness = await harnessFor(t);
+  const stored = await store(
+    harness,
+    NAMES.flatMap((name) => newMessages(2, name)),
+  );
+  remove(
+    harness,
+    stored.filter((_, i) => i % 2 === 1),
+  );
+  const turned = await turnKeys(harness, space.removed, /@/);
+  assert.equal(turned.length, NAMES.length);
+  for (const name of NAMES) assert.deepEqual(await gets(harness, name), ['m0', 'm1'], name);
+  // What an inbox that is there has for its own is read with it.
+  const read = turned.filter((key) => NAMES.includes(receiverOf(key)) && isInboxKey(key));
+  assert.ok(read.length >= 64);
+  assert.equal(harness.store.stats.damaged, read.length);
+  assert.equal(harness.errors.length, read.length);
 });
 
 // ---- what the store notes of itself

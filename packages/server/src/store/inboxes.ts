@@ -1,8 +1,18 @@
-import { crc32 } from 'node:zlib';
 import { encodeText } from '@hawser/protocol';
 import { APPEND, type Log, type NewMessage, type Page, type StoredMessage } from '../core/ports.ts';
 import { Inbox, type InboxLimits } from './inbox.ts';
-import { inboxKey, inboxPrefix, positionOf, range, receiverOf, space } from './record.ts';
+import {
+  asideKey,
+  checked,
+  contentOf,
+  inboxKey,
+  inboxPrefix,
+  isInboxKey,
+  positionOf,
+  range,
+  receiverOf,
+  space,
+} from './record.ts';
 import { SegmentReader, SegmentWriter } from './segment.ts';
 import type { Late, LevelDb, Operation, Writer } from './writer.ts';
 
@@ -68,7 +78,9 @@ export class Inboxes {
   #touched = new Map<string, Set<number>>();
   /** Missing while an append uses it. */
   #segments: SegmentWriter | undefined = new SegmentWriter();
-  /** Segments that were set aside because their checksum was wrong. */
+  /** Keys of records that are being set aside. */
+  readonly #leaving = new Set<string>();
+  /** Records that were set aside because their checksum was wrong. */
   damaged = 0;
 
   constructor(options: InboxesOptions) {
@@ -258,34 +270,36 @@ export class Inboxes {
     inbox: Inbox,
     firsts: readonly number[],
   ): Promise<{ first: number; reader: SegmentReader }[]> {
-    const values = await this.#options.db.getMany(firsts.map((first) => inboxKey('m', receiver, first)));
+    const keys = firsts.map((first) => inboxKey('m', receiver, first));
+    const values = await this.#options.db.getMany(keys);
     const read: { first: number; reader: SegmentReader }[] = [];
     for (let i = 0; i < firsts.length; i++) {
       const first = firsts[i]!;
       const value = values[i];
       if (value === undefined || !inbox.hasSegment(first)) continue;
-      const reader = SegmentReader.open(receiver, first, value);
+      const reader = SegmentReader.open(receiver, keys[i]!, value);
       if (reader !== undefined) read.push({ first, reader });
       else {
-        this.#setAside(inboxKey('m', receiver, first), value);
+        this.#setAside(keys[i]!, value);
         inbox.dropSegment(first);
       }
     }
     return read;
   }
 
-  /** A damaged record is reported and never served. */
+  /** A damaged record is reported, once, and never served. */
   #setAside(key: Uint8Array, value: Uint8Array): void {
+    const id = String.fromCharCode(...key);
+    if (this.#leaving.has(id)) return;
+    this.#leaving.add(id);
     this.damaged++;
     const fields = { receiver: receiverOf(key), position: positionOf(key), bytes: value.length };
     this.#options.log.error(fields, 'a damaged record was set aside');
-    const aside = new Uint8Array(key.length + 1);
-    aside[0] = space.damaged.charCodeAt(0);
-    aside.set(key, 1);
-    this.#options.writer.writeLazily([
-      { type: 'put', key: aside, value },
+    const operations: Operation[] = [
+      { type: 'put', key: asideKey(key), value },
       { type: 'del', key },
-    ]);
+    ];
+    this.#options.writer.writeLazily(operations, () => this.#leaving.delete(id));
   }
 
   /** The first message of each inbox behind a receiver; reads no more than that. */
@@ -296,20 +310,26 @@ export class Inboxes {
     while (heads.length < count) {
       const [key] = await this.#options.db.keys({ gte: from, lt, limit: 1 }).all();
       if (key === undefined) break;
-      const receiver = receiverOf(key);
-      const head = await this.#headOf(receiver, key);
-      if (head !== undefined) heads.push(head);
-      from = range(inboxPrefix('m', receiver)).lt;
+      if (isInboxKey(key)) {
+        const receiver = receiverOf(key);
+        const head = await this.#headOf(receiver, key);
+        if (head !== undefined) heads.push(head);
+        from = range(inboxPrefix('m', receiver)).lt;
+      } else {
+        // No inbox has this key: nothing else would come upon it.
+        const value = await this.#options.db.get(key);
+        if (value !== undefined) this.#setAside(key, value);
+        from = new Uint8Array([...key, 0]);
+      }
     }
     return heads;
   }
 
   async #headOf(receiver: string, key: Uint8Array): Promise<StoredMessage | undefined> {
     if (!this.#loaded.has(receiver) && !this.#early.has(receiver)) {
-      const first = positionOf(key);
       const value = await this.#options.db.get(key);
-      const gone = await this.#options.db.get(inboxKey('d', receiver, first));
-      const reader = value && gone === undefined ? SegmentReader.open(receiver, first, value) : undefined;
+      const gone = await this.#options.db.get(inboxKey('d', receiver, positionOf(key)));
+      const reader = value && gone === undefined ? SegmentReader.open(receiver, key, value) : undefined;
       if (reader?.next()) return reader.message();
     }
     return (await this.page(receiver, 0, 1, 1)).messages[0];
@@ -362,7 +382,7 @@ export class Inboxes {
         const goneKey = inboxKey('d', receiver, first);
         const gone = inbox.gone(first);
         if (inbox.hasSegment(first) && gone !== undefined) {
-          operations.push({ type: 'put', key: goneKey, value: encodeGone(first, gone) });
+          operations.push({ type: 'put', key: goneKey, value: encodeGone(goneKey, first, gone) });
           inbox.note(first);
         } else {
           operations.push({ type: 'del', key: inboxKey('m', receiver, first) });
@@ -442,9 +462,10 @@ export class Inboxes {
     const inbox = new Inbox(seed);
     const gone = new Map<number, Set<number>>();
     for (const [key, value] of await db.iterator(range(inboxPrefix('d', receiver))).all()) {
-      const positions = decodeGone(positionOf(key), value);
+      const first = positionOf(key);
+      const positions = decodeGone(key, first, value);
       if (positions === undefined) this.#setAside(key, value);
-      else gone.set(positionOf(key), positions);
+      else gone.set(first, positions);
     }
     const iterator = db.iterator({ ...range(inboxPrefix('m', receiver)), highWaterMarkBytes: READ_AHEAD_BYTES });
     try {
@@ -452,7 +473,7 @@ export class Inboxes {
         const entries = await iterator.nextv(READ_AHEAD);
         if (entries.length === 0) break;
         for (const [key, value] of entries) {
-          const reader = SegmentReader.open(receiver, positionOf(key), value);
+          const reader = SegmentReader.open(receiver, key, value);
           if (reader === undefined) this.#setAside(key, value);
           else addSegment(inbox, reader, positionOf(key), gone.get(positionOf(key)));
         }
@@ -522,25 +543,24 @@ function addSegment(inbox: Inbox, reader: SegmentReader, first: number, gone: Re
   inbox.show(reader.count);
 }
 
-/** CRC-32 of the rest (4), then positions that are gone, each less that of the segment's first (4). */
-function encodeGone(first: number, gone: ReadonlySet<number>): Uint8Array {
-  const value = new Uint8Array(4 + gone.size * 4);
-  const view = new DataView(value.buffer);
-  let at = 4;
+/** What is gone of a segment: positions, each less that of its first (4). */
+function encodeGone(key: Uint8Array, first: number, gone: ReadonlySet<number>): Uint8Array {
+  const content = new Uint8Array(gone.size * 4);
+  const view = new DataView(content.buffer);
+  let at = 0;
   for (const position of gone) {
     view.setUint32(at, position - first);
     at += 4;
   }
-  view.setUint32(0, crc32(value.subarray(4)));
-  return value;
+  return checked(key, content);
 }
 
 /** `undefined` when the record is damaged: then what was removed comes back, rather than that something is lost. */
-function decodeGone(first: number, value: Uint8Array): Set<number> | undefined {
-  if (value.length % 4 !== 0 || value.length === 0) return undefined;
-  const view = new DataView(value.buffer, value.byteOffset, value.length);
-  if (view.getUint32(0) !== crc32(value.subarray(4))) return undefined;
+function decodeGone(key: Uint8Array, first: number, value: Uint8Array): Set<number> | undefined {
+  const content = contentOf(key, value);
+  if (content === undefined || content.length % 4 !== 0) return undefined;
+  const view = new DataView(content.buffer, content.byteOffset, content.length);
   const gone = new Set<number>();
-  for (let at = 4; at < value.length; at += 4) gone.add(first + view.getUint32(at));
+  for (let at = 0; at < content.length; at += 4) gone.add(first + view.getUint32(at));
   return gone;
 }

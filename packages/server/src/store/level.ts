@@ -131,7 +131,7 @@ export class LevelStore implements Store {
       for await (const [key, value] of this.#db.iterator(range(encodeText(kind)))) {
         const isOfInbox = kind !== space.damaged || described(key.subarray(1)).isOfInbox;
         if (isOfInbox) last.position = Math.max(last.position, positionOf(key));
-        const reader = kind === space.segment ? SegmentReader.open('', positionOf(key), value) : undefined;
+        const reader = kind === space.segment ? SegmentReader.open('', key, value) : undefined;
         while (reader?.next()) last.ran = Math.max(last.ran, reader.message().ran);
       }
     }

@@ -13,8 +13,9 @@ import { ClassicLevel } from 'classic-level';
 import type { Log } from '../core/ports.ts';
 import { backUp, restore } from './backup.ts';
 import { LevelStore } from './level.ts';
+import { flip } from './level-harness.ts';
 import { migrate, migrations } from './migrations.ts';
-import { metaKey, SCHEMA } from './record.ts';
+import { asideKey, inboxKey, metaKey, SCHEMA } from './record.ts';
 import { StoreUnusable } from './unusable.ts';
 import { type MessageOfVersion1, type StoreOfVersion1, writeVersion1 } from './version1.ts';
 import type { LevelDb } from './writer.ts';
@@ -149,7 +150,7 @@ test('a store of the first version is whole after its migration, which says what
   await check(folder, log);
   assert.equal(log.lines.length, 2, log.lines.join('\n'));
   assert.match(log.lines[0]!, /^warn the store is migrated: .* a backup made before.*"from":1,"to":2/);
-  assert.match(log.lines[1]!, /^info the store is migrated .*"records":15/);
+  assert.match(log.lines[1]!, /^info the store is migrated .*"records":22/);
   const again = keeping();
   await check(folder, again);
   assert.deepEqual(again.lines, []);
@@ -199,7 +200,7 @@ test('a migration that is broken off at any step goes on where it was, also when
         await check(folder);
       }
       // The begin, the records, the end.
-      assert.equal(steps - 2, recordsAtOnce === 1 ? 1 + 15 + 1 : 1 + 1 + 1 + 2 + 1);
+      assert.equal(steps - 2, recordsAtOnce === 1 ? 1 + 22 + 1 : 1 + 1 + 1 + 2 + 1 + 1 + 1);
     }
   }
 });
@@ -207,9 +208,17 @@ test('a migration that is broken off at any step goes on where it was, also when
 test('a migration survives kill -9 in its midst, again and again', async (t) => {
   const folder = await newFolder(t);
   const users = Object.fromEntries(
-    Array.from({ length: 3_000 }, (_, i) => [`user-${i}`, { passwordHash: HASH, createdAt: i }]),
+    Array.from({ length: 400 }, (_, i) => [`user-${i}`, { passwordHash: HASH, createdAt: i }]),
   );
-  const large = { ...sample, users: { ...sample.users, ...users } };
+  const names = Object.keys(users);
+  const inboxes = Object.fromEntries(names.map((name, i) => [name, [messages(100_000 + 10 * i, 3, 'lamp')]]));
+  const removed = Object.fromEntries(names.map((name, i) => [name, [100_001 + 10 * i]]));
+  const large = {
+    ...sample,
+    users: { ...sample.users, ...users },
+    inboxes: { ...sample.inboxes, ...inboxes },
+    removed: { ...sample.removed, ...removed },
+  };
   await writeVersion1(folder, large);
   let kills = 0;
   for (let round = 1; kills < 5; round++) {
@@ -267,6 +276,50 @@ test('what is damaged in a store of the first version is set aside, and its name
   assert.equal(store.stats.damaged, 4);
   assert.equal(log.lines.filter((line) => line.startsWith('error a damaged record was set aside')).length, 4);
   await store.close();
+});
+
+test('messages and removals that are damaged in a store of the first version are set aside, and no others', async (t) => {
+  const folder = await newFolder(t);
+  await writeVersion1(folder, sample);
+  const db = openRaw(folder);
+  const [segment, note] = [inboxKey('m', 'ann', 1), inboxKey('d', 'ann', 1_000_004)];
+  const damaged: [Uint8Array, Uint8Array][] = [];
+  for (const key of [segment, note]) {
+    await flip(db, key, 6);
+    damaged.push([key, Uint8Array.from((await db.get(key))!)]);
+  }
+  // Cut short, of another format, under keys that no inbox has.
+  const whole = (await db.get(inboxKey('m', 'lamp', 10)))!;
+  const nowhere = inboxKey('m', 'lamp', 11);
+  nowhere[5]! ^= 1;
+  for (const [key, value] of [
+    [inboxKey('m', 'bob', 20), whole.subarray(0, 4)],
+    [inboxKey('m', 'bob', 21), whole.with(0, 2)],
+    [inboxKey('d', 'lamp', 10), new Uint8Array(3)],
+    [nowhere, whole],
+  ] as const) {
+    await db.put(key, value);
+    damaged.push([key, value]);
+  }
+  await db.close();
+  const log = keeping();
+  const store = await open(folder, log);
+  const found = (await store.page('ann', 0, 100, 1e9)).messages.map(({ position }) => position);
+  assert.deepEqual(found, [1_000_004, 1_000_005, 1_000_006, 1_000_007, 1_000_008]);
+  assert.deepEqual((await store.page('bob', 0, 100, 1e9)).messages, []);
+  assert.equal((await store.page('lamp', 0, 100, 1e9)).messages.length, 1);
+  assert.equal(store.stats.damaged, damaged.length);
+  const reports = log.lines.filter((line) => line.startsWith('error a damaged record was set aside'));
+  assert.equal(reports.length, damaged.length);
+  assert.ok(reports.some((line) => /the messages are lost .*"record":"messages","name":"ann"/.test(line)));
+  assert.ok(reports.some((line) => /what was removed comes back .*"record":"note of removed.*"name":"ann"/.test(line)));
+  await store.close();
+  await db.open();
+  for (const [key, value] of damaged) {
+    assert.deepEqual(Buffer.from((await db.get(asideKey(key)))!), Buffer.from(value));
+    assert.equal(await db.has(key), false);
+  }
+  await db.close();
 });
 
 test('a backup of the first version is restored, and migrated when it is opened', async (t) => {

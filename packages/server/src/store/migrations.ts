@@ -4,10 +4,23 @@
  * migration goes on where it was: no record is changed twice, and none is left out.
  */
 
+import { crc32 } from 'node:zlib';
 import { decodeText, encodeText, isName } from '@hawser/protocol';
 import type { Log, NameRecord } from '../core/ports.ts';
 import { Aside, lockedName, standInFor } from './aside.ts';
-import { checked, encodeName, metaKey, pairKey, range, SCHEMA, type StoredName, space, textOf } from './record.ts';
+import {
+  checked,
+  checksumOf,
+  encodeName,
+  isInboxKey,
+  metaKey,
+  pairKey,
+  range,
+  SCHEMA,
+  type StoredName,
+  space,
+  textOf,
+} from './record.ts';
 import { StoreUnusable } from './unusable.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
@@ -24,14 +37,16 @@ export interface Migration {
   finish(db: LevelDb): Promise<readonly Operation[]>;
 }
 
-/** Version 2: names, bindings and notes of the store have a checksum. Version 1 had it for messages alone. */
+/** Version 2: each record has a checksum, over key and content. Version 1 had one for messages alone, without the key. */
 const checksums: Migration = {
   from: 1,
-  brings: 'a checksum for names and bindings',
+  brings: 'a checksum for every record, over its key too',
   // Bindings first: by them it is told what a name is whose record cannot be read.
-  kinds: [space.binding, space.reverse, space.name],
+  kinds: [space.binding, space.reverse, space.name, space.segment, space.removed],
   async convert(key, value, db, aside) {
-    if (key[0] === space.name.charCodeAt(0)) return convertName(key, value, db, aside);
+    const kind = String.fromCharCode(key[0]!);
+    if (kind === space.name) return convertName(key, value, db, aside);
+    if (kind === space.segment || kind === space.removed) return convertOfInbox(key, value, aside);
     const [first = '', second = ''] = (textOf(key) ?? '').split('\0');
     const twin = pairKey(key[0] === space.binding.charCodeAt(0) ? 'r' : 'b', second, first);
     const isWhole = value.length === 0 && (await db.has(twin));
@@ -70,10 +85,33 @@ function nameOfVersion1(value: Uint8Array): NameRecord | undefined {
   }
 }
 
+/** A segment, or a note of what is gone of it. Only the checksum is new, and the format of a segment, which tells it. */
+function convertOfInbox(key: Uint8Array, value: Uint8Array, aside: Aside): Operation[] {
+  const isSegment = key[0] === space.segment.charCodeAt(0);
+  const checksumAt = isSegment ? 1 : 0;
+  const converted = value.slice();
+  const content = converted.subarray(checksumAt + 4);
+  const view = new DataView(converted.buffer);
+  const isWhole =
+    isInboxKey(key) &&
+    value.length >= checksumAt + 4 &&
+    (!isSegment || value[0] === 1) &&
+    view.getUint32(checksumAt) === crc32(content);
+  if (!isWhole) {
+    const outcome = isSegment ? 'the messages are lost' : 'what was removed comes back';
+    return [aside.keep(key, value, outcome), { type: 'del', key }];
+  }
+  if (isSegment) converted[0] = 2;
+  view.setUint32(checksumAt, checksumOf(key, content));
+  return [{ type: 'put', key, value: converted }];
+}
+
 /** In order, without a gap, up to the present version. */
 export const migrations: readonly Migration[] = [checksums];
 
 const RECORDS_AT_ONCE = 1_000;
+/** Beyond this a batch takes no further record. */
+const BYTES_AT_ONCE = 1024 * 1024;
 const PROGRESS_EVERY_MS = 5_000;
 
 export interface MigrateOptions {
@@ -130,7 +168,7 @@ async function convertAll(migration: Migration, options: MigrateOptions): Promis
   for (const kind of kinds) {
     const { gte, lt } = range(encodeText(kind));
     const from = done !== undefined && String.fromCharCode(done[0]!) === kind ? { gt: done } : { gte };
-    const entries = db.iterator<Uint8Array, Uint8Array>({ ...from, lt });
+    const entries = db.iterator<Uint8Array, Uint8Array>({ ...from, lt, highWaterMarkBytes: BYTES_AT_ONCE });
     try {
       for (;;) {
         const next = await entries.nextv(recordsAtOnce);

@@ -1,7 +1,7 @@
 /** How messages, names and keys look on disk. */
 
 import { crc32 } from 'node:zlib';
-import { decodeText, encodeText, writeText } from '@hawser/protocol';
+import { decodeText, encodeText, isName, writeText } from '@hawser/protocol';
 import type { NameRecord } from '../core/ports.ts';
 
 /** Version of all that is written here. Older stores are migrated (`migrations.ts`), newer ones are not opened. */
@@ -95,15 +95,28 @@ export function receiverOf(key: Uint8Array): string {
   return decodeText(key, 1, key.length - POSITION_BYTES - 1) ?? '';
 }
 
-// ---- names, bindings and notes of the store: CRC-32 of key and content (4), content
+/** Whether an inbox can have this key: 'm' or 'd', a name, NUL, a position. */
+export function isInboxKey(key: Uint8Array): boolean {
+  const nulAt = key.length - POSITION_BYTES - 1;
+  return nulAt > 0 && key[nulAt] === 0 && isName(receiverOf(key));
+}
+
+// ---- checksums
+
+/** CRC-32 of a record. It covers the key too: a record under another key than its own is damaged. */
+export function checksumOf(key: Uint8Array, content: Uint8Array): number {
+  return crc32(content, crc32(key));
+}
+
+// ---- all records but segments: their checksum (4), content
 
 const CRC_BYTES = 4;
 
-/** A record's value. The checksum covers the key too: a record under another key than its own is damaged. */
+/** A record's value. */
 export function checked(key: Uint8Array, content: Uint8Array): Uint8Array {
   const value = new Uint8Array(CRC_BYTES + content.length);
   value.set(content, CRC_BYTES);
-  new DataView(value.buffer).setUint32(0, crc32(content, crc32(key)));
+  new DataView(value.buffer).setUint32(0, checksumOf(key, content));
   return value;
 }
 
@@ -112,7 +125,7 @@ export function contentOf(key: Uint8Array, value: Uint8Array): Uint8Array | unde
   if (value.length < CRC_BYTES) return undefined;
   const content = value.subarray(CRC_BYTES);
   const view = new DataView(value.buffer, value.byteOffset, CRC_BYTES);
-  return view.getUint32(0) === crc32(content, crc32(key)) ? content : undefined;
+  return view.getUint32(0) === checksumOf(key, content) ? content : undefined;
 }
 
 /** A name as it is stored. A locked one stands in for a record that was damaged: nobody knows its password. */

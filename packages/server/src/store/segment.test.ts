@@ -4,6 +4,7 @@ import { isMsgId, isName } from '@hawser/protocol';
 import fc from 'fast-check';
 import type { StoredMessage } from '../core/ports.ts';
 import { newMessage, plain } from './contract-harness.ts';
+import { inboxKey } from './record.ts';
 import { SEGMENT_BYTES_MAX, SEGMENT_MESSAGES_MAX, SegmentReader, SegmentWriter } from './segment.ts';
 
 // fast-check prints the seed of a failure; another seed is tried with HAWSER_SEED=<number>.
@@ -53,7 +54,7 @@ test('messages come back from a segment as they were, from a writer used again a
         assert.equal(writer.count, 0);
         const moved = new Uint8Array(segment.value.length + offset);
         moved.set(segment.value, offset);
-        const reader = SegmentReader.open('名', segment.first, moved.subarray(offset));
+        const reader = SegmentReader.open('名', segment.key, moved.subarray(offset));
         assert.equal(reader?.count, stored.length);
         assert.deepEqual(plain(messagesOf(reader)), plain(stored));
       },
@@ -65,15 +66,29 @@ test('a segment with any bit turned, or cut short, is not read', () => {
   const writer = new SegmentWriter();
   writer.add(newMessage('ann', 'sender', 'm'), 5);
   writer.add(newMessage('ann', 'sender', 'n'), 6);
-  const { first, value } = writer.take('x');
-  assert.notEqual(SegmentReader.open('ann', first, value), undefined);
+  const { key, value } = writer.take('ann');
+  assert.notEqual(SegmentReader.open('ann', key, value), undefined);
   for (let bit = 0; bit < value.length * 8; bit++) {
     const damaged = value.slice();
     damaged[bit >> 3]! ^= 1 << (bit & 7);
-    assert.equal(SegmentReader.open('ann', first, damaged), undefined, `bit ${bit}`);
+    assert.equal(SegmentReader.open('ann', key, damaged), undefined, `bit ${bit}`);
   }
   for (let length = 0; length < value.length; length++) {
-    assert.equal(SegmentReader.open('ann', first, value.subarray(0, length)), undefined, `${length} bytes`);
+    assert.equal(SegmentReader.open('ann', key, value.subarray(0, length)), undefined, `${length} bytes`);
+  }
+});
+
+test('a segment under any other key than its own is not read', () => {
+  const writer = new SegmentWriter();
+  writer.add(newMessage('ann', 'sender', 'm'), 5);
+  const { key, value } = writer.take('ann');
+  for (let bit = 0; bit < key.length * 8; bit++) {
+    const other = key.slice();
+    other[bit >> 3]! ^= 1 << (bit & 7);
+    assert.equal(SegmentReader.open('ann', other, value), undefined, `bit ${bit}`);
+  }
+  for (const other of [inboxKey('m', 'bob', 5), inboxKey('m', 'ann', 6), inboxKey('m', 'anna', 5)]) {
+    assert.equal(SegmentReader.open('ann', other, value), undefined);
   }
 });
 
@@ -83,12 +98,15 @@ test('a segment is full by messages or by bytes, and takes any one message', () 
   assert.equal(writer.isFull, false);
   writer.add(newMessage('a', 's', 'last'), SEGMENT_MESSAGES_MAX);
   assert.equal(writer.isFull, true);
-  const { first, value } = writer.take('x');
-  assert.equal(messagesOf(SegmentReader.open('a', first, value)).length, SEGMENT_MESSAGES_MAX);
+  const { key, value } = writer.take('a');
+  assert.equal(messagesOf(SegmentReader.open('a', key, value)).length, SEGMENT_MESSAGES_MAX);
   assert.equal(writer.isFull, false);
   const huge = { ...newMessage('a', 's', 'huge'), msg: new Uint8Array(SEGMENT_BYTES_MAX * 9).fill(7) };
   writer.add(huge, 1);
   assert.equal(writer.isFull, true);
-  const taken = writer.take('x');
-  assert.deepEqual(plain(messagesOf(SegmentReader.open('a', 1, taken.value))), plain([{ ...huge, position: 1 }]));
+  const taken = writer.take('a');
+  assert.deepEqual(
+    plain(messagesOf(SegmentReader.open('a', taken.key, taken.value))),
+    plain([{ ...huge, position: 1 }]),
+  );
 });

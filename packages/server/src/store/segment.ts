@@ -2,23 +2,23 @@
  * A segment: what one commit brought for one receiver, as one record. An inbox is a row of them, so that a flood costs
  * the store a record per receiver and commit instead of one per message.
  *
- *     format (1)  CRC-32 of the rest (4)  number of messages (2)
+ *     format (1)  CRC-32 of key and rest (4)  number of messages (2)
  *     each message: position less that of the first (4)  wall (8)  ran (8)  ttl (4)
  *                   length of from (1)  of msgId (1)  of msg (4)  from  msgId  msg
  *
  * Receiver and first position are in the key.
  */
 
-import { crc32 } from 'node:zlib';
 import { decodeText, writeText } from '@hawser/protocol';
 import type { NewMessage, StoredMessage } from '../core/ports.ts';
-import { writeInboxKey } from './record.ts';
+import { checksumOf, positionOf, writeInboxKey } from './record.ts';
 
 /** A segment takes no further message beyond this many, or once it has this many bytes. */
 export const SEGMENT_MESSAGES_MAX = 256;
 export const SEGMENT_BYTES_MAX = 128 * 1024;
 
-const FORMAT = 1;
+/** 1, in stores of version 1, had a checksum that left out the key. */
+const FORMAT = 2;
 const CRC_AT = 1;
 const CHECKED_FROM = 5;
 const COUNT_AT = 5;
@@ -83,9 +83,10 @@ export class SegmentWriter {
     const keyAt = this.#end;
     bytes[start] = FORMAT;
     this.#view.setUint16(start + COUNT_AT, this.count);
-    this.#view.setUint32(start + CRC_AT, crc32(bytes.subarray(start + CHECKED_FROM, keyAt)));
     const end = writeInboxKey(bytes, this.#view, keyAt, 'm', receiver, this.#first);
-    const segment = { first: this.#first, key: bytes.subarray(keyAt, end), value: bytes.subarray(start, keyAt) };
+    const key = bytes.subarray(keyAt, end);
+    this.#view.setUint32(start + CRC_AT, checksumOf(key, bytes.subarray(start + CHECKED_FROM, keyAt)));
+    const segment = { first: this.#first, key, value: bytes.subarray(start, keyAt) };
     this.count = 0;
     this.#start = end;
     this.#end = end + HEAD_BYTES;
@@ -135,12 +136,12 @@ export class SegmentReader {
     this.count = this.#view.getUint16(COUNT_AT);
   }
 
-  /** `undefined` when the record is damaged. */
-  static open(receiver: string, first: number, value: Uint8Array): SegmentReader | undefined {
+  /** `undefined` when the record is damaged, or lies under another key than its own. */
+  static open(receiver: string, key: Uint8Array, value: Uint8Array): SegmentReader | undefined {
     if (value.length < HEAD_BYTES || value[0] !== FORMAT) return undefined;
     const view = new DataView(value.buffer, value.byteOffset, value.length);
-    if (view.getUint32(CRC_AT) !== crc32(value.subarray(CHECKED_FROM))) return undefined;
-    return new SegmentReader(receiver, first, value);
+    if (view.getUint32(CRC_AT) !== checksumOf(key, value.subarray(CHECKED_FROM))) return undefined;
+    return new SegmentReader(receiver, positionOf(key), value);
   }
 
   /** Goes to the next message; false behind the last. */
