@@ -376,6 +376,15 @@ test('when the note of positions is damaged, none comes twice all the same', asy
   );
 });
 
+test('when the note of positions is not found, its key being damaged, none comes twice all the same', async (t) => {
+  const harness = await harnessFor(t, { positionsLeased: 5_000 });
+  const [first] = await store(harness, newMessages(1, 'ann', 's', 'a'));
+  await harness.between((db) => db.del(metaKey.positionLease));
+  const [second] = await store(harness, newMessages(1, 'ann', 's', 'b'));
+  assert.ok(second!.position > first!.position);
+  assert.deepEqual(ids(await inboxOf(harness, 'ann')), ['a0', 'b0']);
+});
+
 test('when the note of the time in service is damaged, it is as long as the messages tell: nothing ages early', async (t) => {
   const harness = await harnessFor(t);
   await store(harness, [{ ...newMessages(1, 'ann')[0]!, ran: 5_000 }]);

@@ -101,7 +101,8 @@ export class LevelStore implements Store {
       throw new StoreUnusable(`${folder} is damaged, or no store: it has records, but does not say their format`);
     }
     this.#damagedBefore = (await this.#db.keys(range(encodeText(space.damaged))).all()).length;
-    const [position, ran] = [await this.#note(metaKey.positionLease), await this.#note(metaKey.ran)];
+    const isNew = schema === undefined;
+    const [position, ran] = [await this.#note(metaKey.positionLease, isNew), await this.#note(metaKey.ran, isNew)];
     const isWhole = position !== 'damaged' && ran !== 'damaged';
     const found = isWhole ? undefined : await this.#lastUsed();
     this.#position = position === 'damaged' ? found!.position + this.#positionsLeased : position;
@@ -114,10 +115,10 @@ export class LevelStore implements Store {
     ]);
   }
 
-  /** A number that the store noted; 0 when it has not yet. */
-  async #note(key: Uint8Array): Promise<number | 'damaged'> {
+  /** A number that the store noted; 0 in a new one. Its key may be damaged as well: then it is not there. */
+  async #note(key: Uint8Array, isNew: boolean): Promise<number | 'damaged'> {
     const value = await this.#db.get(key);
-    if (value === undefined) return 0;
+    if (value === undefined) return isNew ? 0 : 'damaged';
     const content = contentOf(key, value);
     if (content !== undefined) return Number(decodeText(content));
     await this.#writer.write([this.#aside.keep(key, value, 'it is taken anew from the messages')]);
@@ -130,7 +131,9 @@ export class LevelStore implements Store {
     for (const kind of [space.segment, space.removed, space.damaged]) {
       for await (const [key, value] of this.#db.iterator(range(encodeText(kind)))) {
         const isOfInbox = kind !== space.damaged || described(key.subarray(1)).isOfInbox;
-        if (isOfInbox) last.position = Math.max(last.position, positionOf(key));
+        // A position that cannot be is of a damaged key.
+        if (isOfInbox && Number.isSafeInteger(positionOf(key)))
+          last.position = Math.max(last.position, positionOf(key));
         const reader = kind === space.segment ? SegmentReader.open('', key, value) : undefined;
         while (reader?.next()) last.ran = Math.max(last.ran, reader.message().ran);
       }
