@@ -239,6 +239,10 @@ export class SimStore implements Store {
     return this.#read(() => this.#disk.seen.names.get(name));
   }
 
+  names(names: readonly string[]): Promise<readonly (NameRecord | undefined)[]> {
+    return this.#read(() => names.map((name) => this.#disk.seen.names.get(name)));
+  }
+
   async createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'> {
     let exists = false;
     await this.#write(() => {

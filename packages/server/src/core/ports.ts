@@ -193,6 +193,8 @@ export interface Page {
  */
 export interface Store {
   name(name: string): Promise<NameRecord | undefined>;
+  /** The records of several names, in the order asked for; `undefined` for one that is not known. */
+  names(names: readonly string[]): Promise<readonly (NameRecord | undefined)[]>;
   createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'>;
   setPassword(name: string, passwordHash: string): Promise<boolean>;
   /** Creates the device, or notes what it says of itself now; writes nothing when nothing changed. */

@@ -600,6 +600,8 @@ function crashing(check: Check): void {
         const results = await harness.store.append(newMessages(8, 'ann', `sender ${round}`, `${round}.`));
         assert.equal(results.filter((result) => result > 0).length, Math.min(4, 8 - found.length));
         remove(harness, await inboxOf(harness, 'ann'));
+        // In good order: of these none may come back with a later crash.
+        await harness.reopen();
         stored = await store(harness, [
           ...newMessages(4, 'ann', 'one', `a${round}.`),
           ...newMessages(4, 'ann', 'two', `b${round}.`),

@@ -99,6 +99,37 @@ export function namesContract(check: Check): void {
     }
   });
 
+  check('several names are read at once, in the order asked for, and as one by one', async (harness) => {
+    const { store } = harness;
+    await store.createUser('ann', 'hash', 1);
+    await store.deviceSeen('lamp', SAYS, 2);
+    await store.bind('ann', 'door', 3);
+    const asked = ['lamp', 'nobody', 'ann', 'door', 'lamp', '', '名'];
+    const records = await store.names(asked);
+    assert.deepEqual(records, await Promise.all(asked.map((name) => store.name(name))));
+    assert.deepEqual(
+      records.map((record) => record?.kind),
+      ['device', undefined, 'user', 'device', 'device', undefined, undefined],
+    );
+    assert.deepEqual(await store.names([]), []);
+    await store.removeName('lamp');
+    await harness.crash();
+    assert.deepEqual(
+      (await harness.store.names(['lamp', 'ann'])).map((record) => record?.kind),
+      [undefined, 'user'],
+    );
+  });
+
+  check('what was changed before is seen in a read of several names', async ({ store }) => {
+    const names = Array.from({ length: MANY }, (_, i) => `lamp ${i}`);
+    await Promise.all(names.map((name, i) => store.deviceSeen(name, { ...SAYS, version: String(i) }, i)));
+    const records = await store.names(names);
+    assert.deepEqual(
+      records.map((record) => record?.kind === 'device' && record.version),
+      names.map((_, i) => String(i)),
+    );
+  });
+
   check('of many who register one name at the same time exactly one gets it', async ({ store }) => {
     const results = await many((i) => store.createUser('ann', `hash ${i}`, i));
     assert.equal(count(results, 'created'), 1);

@@ -119,6 +119,17 @@ test('a name of which nothing tells what it was is locked, and free when the ope
   assert.equal(await harness.store.deviceSeen('lamp', NOTHING, 5), 'new');
 });
 
+test('of several names that are read at once a damaged one is set aside, and the others come as they are', async (t) => {
+  const harness = await harnessFor(t);
+  for (const name of ['a', 'b', 'c']) await harness.store.createUser(name, HASH, 7);
+  await damage(harness, nameKey('b'), 12);
+  const [a, b, c] = await harness.store.names(['a', 'b', 'c']);
+  const whole = { kind: 'user', passwordHash: HASH, createdAt: 7 };
+  assert.deepEqual([a, c], [whole, whole]);
+  assert.ok(b?.kind === 'user' && b.locked);
+  assert.equal(harness.store.stats.damaged, 1);
+});
+
 test('damaged names do not end a list, nor come twice in it', async (t) => {
   const harness = await harnessFor(t);
   for (const name of ['a', 'b', 'c', 'd']) await harness.store.createUser(name, HASH, 1);

@@ -229,6 +229,10 @@ export class LevelStore implements Store {
     return this.#names.name(name);
   }
 
+  names(names: readonly string[]): Promise<readonly (StoredName | undefined)[]> {
+    return this.#names.names(names);
+  }
+
   createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'> {
     return this.#names.createUser(name, passwordHash, wall);
   }

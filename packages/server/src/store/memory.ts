@@ -100,6 +100,10 @@ export class MemoryStore implements Store {
     return this.#read(() => this.#disk.names.get(name));
   }
 
+  names(names: readonly string[]): Promise<readonly (NameRecord | undefined)[]> {
+    return this.#read(() => names.map((name) => this.#disk.names.get(name)));
+  }
+
   createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'> {
     return this.#change(() => {
       if (this.#disk.names.has(name)) return 'exists';

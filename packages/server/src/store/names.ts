@@ -52,6 +52,19 @@ export class Names {
     return decodeName(nameKey(name), value) ?? this.#locks.hold([name], () => this.#known(name));
   }
 
+  /** The same for several, in one read. */
+  async names(names: readonly string[]): Promise<readonly (StoredName | undefined)[]> {
+    const keys = names.map(nameKey);
+    const values = await this.#db.getMany(keys);
+    const records: (StoredName | undefined)[] = [];
+    for (const [i, key] of keys.entries()) {
+      const value = values[i];
+      // One that is damaged is read by itself, and dealt with there.
+      records.push(value && (decodeName(key, value) ?? (await this.name(names[i]!))));
+    }
+    return records;
+  }
+
   /** The same, for who holds the name's lock: a damaged record is replaced. */
   async #known(name: string): Promise<StoredName | undefined> {
     const key = nameKey(name);

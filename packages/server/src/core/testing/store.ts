@@ -1,7 +1,7 @@
 import { MemoryStore } from '../../store/memory.ts';
 import type { NewMessage, Page, StoredMessage } from '../ports.ts';
 
-type Call = 'append' | 'page' | 'read' | 'hasBacklog' | 'name';
+type Call = 'append' | 'page' | 'read' | 'hasBacklog' | 'name' | 'names';
 
 /** The store for tests, with calls that a test can hold up or have fail. */
 export class BenchStore extends MemoryStore {
@@ -59,5 +59,10 @@ export class BenchStore extends MemoryStore {
   override async name(name: string): ReturnType<MemoryStore['name']> {
     await this.#gate('name');
     return await super.name(name);
+  }
+
+  override async names(names: readonly string[]): ReturnType<MemoryStore['names']> {
+    await this.#gate('names');
+    return await super.names(names);
   }
 }
