@@ -10,6 +10,7 @@ import {
   readAcks,
   readAuthenticate,
   readDevice,
+  readDevices,
   readLogin,
   readMessage,
   readRegister,
@@ -250,6 +251,18 @@ for (const { read, required, optional, result, full } of READERS) {
 test('a body without a field that it lacks names the first of those that it lacks', () => {
   assert.equal(outcome(readLogin(utf8('{}'))), '"username" is missing');
   assert.equal(outcome(readMessage(utf8('{}'))), '"to" is missing');
+});
+
+test('a request for devices may have no data; where it has some, "after" is a string', () => {
+  assert.deepEqual(readDevices(utf8('')), { after: undefined });
+  assert.deepEqual(readDevices(utf8('{"after":null}')), { after: undefined });
+  assert.deepEqual(readDevices(utf8('{"\\u0061fter":"\\u6d88"}')), { after: '消' });
+  for (const wrong of ['1', 'true', '["a"]', '{}']) {
+    assert.equal(outcome(readDevices(utf8(`{"after":${wrong}}`))), '"after" must be a string');
+  }
+  for (const text of [' ', 'null', '[]', '"a"', '{"after":"a"', '{"after":"a"}x', '{"after":"a","after":"a"}']) {
+    assert.equal(outcome(readDevices(utf8(text))), refusals.notJson.msg, text);
+  }
 });
 
 test('a version is kept as its JSON text, string or number', () => {

@@ -44,6 +44,11 @@ export interface DeviceBody {
   readonly deviceId: string;
 }
 
+export interface DevicesBody {
+  /** The id behind which the page begins; `undefined` for the first page. */
+  readonly after: string | undefined;
+}
+
 export interface MessageBody {
   readonly to: string;
   /** The value of `msg` as JSON text: a view into the data. */
@@ -162,6 +167,17 @@ export function readDevice(data: Uint8Array): DeviceBody | Fault {
   if (fault) return fault;
   const deviceId = deviceFields.string(0);
   return deviceId instanceof Fault ? deviceId : { deviceId };
+}
+
+const devicesFields = new Fields('after');
+
+/** cmd 205, whose data may be empty. */
+export function readDevices(data: Uint8Array): DevicesBody | Fault {
+  const fault = data.length === 0 ? undefined : devicesFields.read(data);
+  if (fault) return fault;
+  if (data.length === 0 || devicesFields.optional(0) === undefined) return { after: undefined };
+  const after = devicesFields.string(0);
+  return after instanceof Fault ? after : { after };
 }
 
 const messageFields = new Fields('to', 'msg', 'ttl');

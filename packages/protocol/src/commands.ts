@@ -17,6 +17,8 @@ export const cmd = {
   fetch: 202,
   addDevice: 203,
   removeDevice: 204,
+  /** An extension: only a client that sends it gets it. */
+  devices: 205,
 } as const;
 
 export type Cmd = (typeof cmd)[keyof typeof cmd];

@@ -3,6 +3,7 @@ export * from './cipher.ts';
 export * from './code.ts';
 export * from './codes.ts';
 export * from './commands.ts';
+export * from './devices.ts';
 export * from './envelope.ts';
 export * from './frame.ts';
 export { isJson } from './json.ts';

@@ -17,6 +17,8 @@ test('the limits of the wire are those of the protocol', () => {
   assert.deepEqual(wireLimits, {
     frameBytesMaxBeforeLogin: 16 * KIB,
     frameBytesMax: MIB,
+    devicesPageMax: 500,
+    devicesPageBytesMax: 128 * KIB,
     msgBytesMax: MIB - 4 * KIB,
     pushBatchBytesMax: 64 * KIB,
     nameBytesMax: 128,

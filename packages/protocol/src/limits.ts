@@ -15,6 +15,10 @@ export const wireLimits = {
   frameBytesMaxBeforeLogin: 16 * KIB,
   /** Largest frame body after login, and of the server's own frames. */
   frameBytesMax: MIB,
+  /** Devices in one answer to cmd 205. */
+  devicesPageMax: 500,
+  /** The size of such an answer: at it the page ends sooner, so that none is in the way for long. */
+  devicesPageBytesMax: 128 * KIB,
   /** Largest `msg` as JSON text: leaves room for names, `msgId`, envelope and padding in a push. */
   msgBytesMax: MIB - 4 * KIB,
   /** A 201 frame takes no further message once its array has grown to this. */
@@ -177,6 +181,14 @@ export const serverLimits = {
   /** `abilities` and `version` of a device, as JSON text. */
   abilitiesBytesMax: 8 * KIB,
   versionBytesMax: 256,
+  /**
+   * Answers to cmd 205 being made at once, further ones wait; and records that one of them reads at a time. With 8 KiB each
+   * that is 512 KiB in all.
+   */
+  deviceListsAtOnceMax: 4,
+  deviceRecordsAtOnce: 16,
+  /** How long such an answer waits for what other nodes say, before it leaves out who is online. */
+  locateTimeoutMs: 2 * SECOND_MS,
   /** Names kept in memory with their kind, to decide who may write to whom. */
   namesCachedMax: 100_000,
 

@@ -1,7 +1,7 @@
 import { cmd, type Envelope, FIRST_CMD_AFTER_LOGIN, type RefusalName, type Role } from '@hawser/protocol';
 import { ack } from './handlers/ack.ts';
 import { authenticate } from './handlers/authenticate.ts';
-import { addDevice, removeDevice } from './handlers/devices.ts';
+import { addDevice, devices, removeDevice } from './handlers/devices.ts';
 import { fetch } from './handlers/fetch.ts';
 import { heartbeat } from './handlers/heartbeat.ts';
 import { clientKey } from './handlers/key.ts';
@@ -40,6 +40,7 @@ export const commands: ReadonlyMap<number, Command> = new Map<number, Command>([
   [cmd.fetch, { name: 'fetch offline', from: 'client', handle: fetch }],
   [cmd.addDevice, { name: 'add device', from: 'app', handle: addDevice }],
   [cmd.removeDevice, { name: 'remove device', from: 'app', handle: removeDevice }],
+  [cmd.devices, { name: 'my devices', from: 'app', handle: devices }],
 ]);
 
 export function commandOf(number: number): Command | undefined {

@@ -2,6 +2,7 @@ import type { Cipher } from '@hawser/protocol';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
+import { DeviceLists } from './device-lists.ts';
 import { Directory } from './directory.ts';
 import { Handover } from './handover.ts';
 import { Keyring } from './keyring.ts';
@@ -47,6 +48,7 @@ export class Core implements Services {
   readonly directory = new Directory();
   readonly accounts: Accounts;
   readonly delivery: Delivery;
+  readonly deviceLists: DeviceLists;
   readonly handover: Handover | undefined;
   readonly createCipher: (key: Uint8Array) => Cipher;
   readonly #store: Store;
@@ -77,6 +79,7 @@ export class Core implements Services {
       cluster: ports.cluster,
       onFatal: (error) => this.#fail(error),
     });
+    this.deviceLists = new DeviceLists(ports.store, this.directory, ports.cluster, ports.time);
     this.#onFatal = ports.onFatal;
     const { cluster } = ports;
     this.#cluster = cluster;

@@ -2,6 +2,7 @@ import type { Cipher } from '@hawser/protocol';
 import type { Accounts } from './accounts.ts';
 import type { Counters } from './counters.ts';
 import type { Delivery, DeliveryOptions } from './delivery.ts';
+import type { DeviceLists } from './device-lists.ts';
 import type { Directory } from './directory.ts';
 import type { Handover } from './handover.ts';
 import type { Keyring } from './keyring.ts';
@@ -26,6 +27,7 @@ export interface Services {
   readonly directory: Directory;
   readonly accounts: Accounts;
   readonly delivery: Delivery;
+  readonly deviceLists: DeviceLists;
   /** Names that come from other nodes and go there, if there are any. */
   readonly handover: Handover | undefined;
   /** @param key 16, 24 or 32 bytes */
