@@ -11,6 +11,7 @@ import {
   type ClientOptions,
   ConflictError,
   Device,
+  type DeviceInfo,
   type Message,
   RefusedError,
   type State,
@@ -146,6 +147,29 @@ test('refusals of the server are errors with their codes', async () => {
   await assert.rejects(other.register(user, 'x'), { name: 'RefusedError', code: 1001 });
   await assert.rejects(other.login(user, 'wrong'), { name: 'RefusedError', code: 1002 });
   await other.login(user, 'correct horse');
+});
+
+test('an app sees its devices, with what they said, and which of them are online', async () => {
+  const { lamp, lampId, app } = await pair();
+  const chatty = newClient(Device);
+  const chattyId = unique('chatty');
+  await chatty.authenticate(chattyId, { version: '1.2', abilities: ['on', { levels: 3 }] });
+  await app.addDevice(chattyId);
+  const absent = unique('absent');
+  await app.addDevice(absent);
+  lamp.logout();
+  await eventually(
+    () => lamp.state.phase === 'offline',
+    () => lamp.state.phase,
+  );
+  const devices = new Map<string, DeviceInfo>();
+  for await (const device of app.devices()) devices.set(device.deviceId, device);
+  assert.deepEqual([...devices.keys()].sort(), [lampId, chattyId, absent].sort());
+  const { lastSeen, ...known } = devices.get(chattyId)!;
+  assert.deepEqual(known, { deviceId: chattyId, version: '1.2', abilities: ['on', { levels: 3 }], online: true });
+  assert.ok(lastSeen !== undefined && Math.abs(lastSeen - Date.now()) < 60_000);
+  const unknown = { version: undefined, abilities: undefined, online: false, lastSeen: undefined };
+  assert.deepEqual(devices.get(absent), { deviceId: absent, ...unknown });
 });
 
 test('of two clients with one name the older is told, and stays away', async () => {

@@ -1,7 +1,20 @@
-import { cmd, code, encodeText } from '@hawser/protocol';
+import { cmd, code, encodeText, readDevicesPage } from '@hawser/protocol';
 import { Client, nameFault } from './client.ts';
+import { HawserError } from './errors.ts';
 import { md5Hex } from './md5.ts';
 import type { WaitOptions } from './pending.ts';
+
+/** A device of a user, as the server knows it. */
+export interface DeviceInfo {
+  readonly deviceId: string;
+  /** What the device last said of itself: any JSON values; `undefined` when it said nothing. */
+  readonly version: unknown;
+  readonly abilities: unknown;
+  /** Whether it is connected now; `undefined` when the servers cannot tell for the moment. */
+  readonly online: boolean | undefined;
+  /** When it last logged in, in ms since 1970 by the server's clock; `undefined` when it never did. */
+  readonly lastSeen: number | undefined;
+}
 
 /** A person's client: logs in with a user name and a password, and talks to the devices that it has added. */
 export class AppClient extends Client {
@@ -35,6 +48,28 @@ export class AppClient extends Client {
   /** Removes a device from this user's. Rejects with `RefusedError`: code 2002 when it is not added. */
   removeDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
     return this.#change(cmd.removeDevice, code.deviceNotAdded, deviceId, options);
+  }
+
+  /**
+   * The devices that this user has added, in a fixed order of their ids. They are asked for as the loop goes on, up to 500
+   * at a time: what is added or removed meanwhile may be among them or not.
+   *
+   * What goes wrong is thrown in the loop, as `addDevice` rejects with it; `timeoutMs` is for each request. A server that
+   * does not know the command refuses it with code 200.
+   */
+  async *devices(options: WaitOptions = {}): AsyncGenerator<DeviceInfo, void, undefined> {
+    let after: string | undefined;
+    do {
+      const data = encodeText(JSON.stringify({ after }));
+      const page = readDevicesPage(await this.session.request({ cmd: cmd.devices, data }, options));
+      if (page === undefined || (page.next !== undefined && page.next === after)) {
+        throw new HawserError('the list of devices that the server sent makes no sense');
+      }
+      for (const device of page.devices) {
+        yield { ...device, lastSeen: device.lastSeen === 0 ? undefined : device.lastSeen };
+      }
+      after = page.next;
+    } while (after !== undefined);
   }
 
   #change(number: number, alreadyCode: number, deviceId: string, options: WaitOptions): Promise<void> {
