@@ -315,6 +315,44 @@ function politely(line: Line, { cmd, msgId }: Pick<Frame, 'cmd' | 'msgId'>): voi
   else if (cmd === 0 || cmd === 200) line.send(cmd, msgId);
 }
 
+test('a message is acked when its answer is, and one that comes again is neither handled nor answered anew', {
+  skip,
+}, async () => {
+  const push = (msgid: string): string => `[{"from":"ann","to":"lamp","msg":"on","msgid":"${msgid}"}]`;
+  const seen: string[] = [];
+  await using fake = await fakeServer(
+    () => {},
+    (line, frame) => {
+      if (frame.cmd === 101) politely(line, frame);
+      if (frame.cmd === 200) seen.push(`answer ${frame.msgId}`);
+      if (frame.cmd === 201) seen.push(`ack ${frame.data}`);
+    },
+  );
+  await using lamp = new Program(device, ['lamp', `127.0.0.1:${fake.port}`]);
+  const sees = (count: number): Promise<void> =>
+    eventually(
+      () => seen.length >= count,
+      () => seen.join('; '),
+    );
+  await lamp.says('online');
+  const line = fake.lines[0]!;
+  line.send(201, '', push('m-1'));
+  await sees(1);
+  const id = seen[0]!.slice('answer '.length);
+  // Pushed again before the answer is acked, as after a lost connection: the answer is the same.
+  line.send(201, '', push('m-1'));
+  line.send(201, '', push('m-2'));
+  await sees(3);
+  assert.deepEqual(seen.slice(0, 2), [`answer ${id}`, `answer ${id}`]);
+  assert.notEqual(seen[2], `answer ${id}`);
+  line.send(200, id);
+  line.send(201, '', push('m-1'));
+  await sees(5);
+  assert.deepEqual(seen.slice(3), ['ack [{"msgid":"m-1"}]', 'ack [{"msgid":"m-1"}]']);
+  assert.deepEqual(lamp.out, ['"ann": "on"', '"ann": "on"']);
+  assertSound(lamp);
+});
+
 test('it sends heartbeats while it is quiet, and connects anew after four that nobody answers', { skip }, async () => {
   const HEARTBEAT_MS = 150;
   const quick = compile(found[0]!, [`-DHEARTBEAT_MS=${HEARTBEAT_MS}`, '-DRECONNECT_MS=20'], 'quick');
