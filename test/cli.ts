@@ -20,6 +20,8 @@ export interface CommandOptions {
   readonly cwd?: string;
   /** What stands on standard input. */
   readonly input?: string;
+  /** Leaves standard input open behind it. */
+  readonly isOpen?: true;
   /** A program and its arguments that run the command: `setpriv …`. */
   readonly through?: readonly string[];
 }
@@ -39,7 +41,7 @@ export class Command {
   stdout = '';
   stderr = '';
 
-  constructor(args: readonly string[], { env = {}, cwd, input = '', through = [] }: CommandOptions) {
+  constructor(args: readonly string[], { env = {}, cwd, input = '', isOpen, through = [] }: CommandOptions) {
     const [program = process.execPath, ...rest] = [...through, process.execPath, mainFile, ...args];
     const child = spawn(program, rest, { env: { ...ownEnvironment(), ...env }, cwd, stdio: 'pipe' });
     this.child = child;
@@ -52,7 +54,8 @@ export class Command {
     });
     // A command that reads nothing may be gone before all is written.
     child.stdin.on('error', () => {});
-    child.stdin.end(input);
+    if (isOpen) child.stdin.write(input);
+    else child.stdin.end(input);
     const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     const timer = setTimeout(() => {
       child.kill('SIGKILL');

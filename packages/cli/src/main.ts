@@ -3,6 +3,7 @@
 
 import { OperatorError, SettingError, StartError } from '@hawser/server';
 import { Command } from 'commander';
+import { app } from './commands/app.ts';
 import { backup, restore } from './commands/backup.ts';
 import { damaged } from './commands/damaged.ts';
 import { device } from './commands/device.ts';
@@ -11,6 +12,7 @@ import { inbox } from './commands/inbox.ts';
 import { serve } from './commands/serve.ts';
 import { user } from './commands/user.ts';
 import { fail, watchOutput } from './output.ts';
+import { ExitError, exitCode, failWith } from './talk/exit.ts';
 import { version } from './version.ts';
 
 const program = new Command('hawser')
@@ -18,6 +20,7 @@ const program = new Command('hawser')
   .version(version)
   .configureOutput({ outputError: (text) => fail(`${text.replace(/^error: /, '').trim()} (see hawser --help)`) })
   .addCommand(serve())
+  .addCommand(app())
   .addCommand(user())
   .addCommand(device())
   .addCommand(inbox())
@@ -27,12 +30,14 @@ const program = new Command('hawser')
   .addCommand(doctor());
 
 inheritSettings(program);
+for (const command of program.commands) if (command.name() === 'app' || command.name() === 'device') tellUsage(command);
 watchOutput();
 try {
   await program.parseAsync();
 } catch (error) {
   const isExpected = error instanceof SettingError || error instanceof StartError || error instanceof OperatorError;
-  if (isExpected || !(error instanceof Error)) fail(error);
+  if (error instanceof ExitError) failWith(error);
+  else if (isExpected || !(error instanceof Error)) fail(error);
   else {
     // A defect: whoever reports it needs to say where it is.
     process.stderr.write(`hawser: ${error.stack ?? error.message}\n`);
@@ -46,4 +51,10 @@ function inheritSettings(parent: Command): void {
     command.copyInheritedSettings(parent);
     inheritSettings(command);
   }
+}
+
+/** For scripts a command line that makes no sense has an exit code of its own here, as --help says. */
+function tellUsage(command: Command): void {
+  const clients = [command, ...command.commands.filter((each) => each.name() === 'run')];
+  for (const each of clients) each.exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : exitCode.usage));
 }

@@ -15,20 +15,32 @@ export async function readPassword(question: string, fromStdin: boolean): Promis
   return createHash('md5').update(typed).digest('hex');
 }
 
-/** On stderr: what the command prints may go elsewhere. */
 async function ask(question: string): Promise<string> {
+  try {
+    return await typedPassword(question, process.stdin);
+  } catch (error) {
+    throw new OperatorError('no password was given, so nothing was changed', { cause: error });
+  }
+}
+
+/**
+ * Asks for a password on this terminal, as it is typed and without showing it. Rejects at Ctrl-C and Ctrl-D. The
+ * question goes to stderr: what the command prints may go elsewhere.
+ */
+export async function typedPassword(question: string, input: NodeJS.ReadStream): Promise<string> {
   const stopped = new AbortController();
   // The prompt ends by itself at Ctrl-C, but would never end at Ctrl-D.
   const onKey = (_text: unknown, key: { ctrl?: boolean; name?: string }): void => {
     if (key.ctrl && key.name === 'd') stopped.abort();
   };
-  process.stdin.on('keypress', onKey);
+  input.on('keypress', onKey);
   try {
-    return await askPassword({ message: question, mask: true }, { output: process.stderr, signal: stopped.signal });
-  } catch (error) {
-    throw new OperatorError('no password was given, so nothing was changed', { cause: error });
+    return await askPassword(
+      { message: question, mask: true },
+      { input, output: process.stderr, signal: stopped.signal },
+    );
   } finally {
-    process.stdin.off('keypress', onKey);
+    input.off('keypress', onKey);
   }
 }
 

@@ -5,12 +5,12 @@ export class Progress {
   readonly #bar: SingleBar | undefined;
   #isShown = false;
 
-  /** @param unit what is counted; of `MiB` it is known how many there are */
-  constructor(what: string, unit: 'MiB' | 'rows' | 'messages' | 'silent') {
+  /** @param unit what is counted; of `MiB` and `devices` it is known how many there are */
+  constructor(what: string, unit: 'MiB' | 'devices' | 'rows' | 'messages' | 'silent') {
     if (unit === 'silent' || !process.stderr.isTTY) return;
     const format =
-      unit === 'MiB'
-        ? `${what} {bar} {percentage} %  {value} of {total} MiB  {eta_formatted} left`
+      unit === 'MiB' || unit === 'devices'
+        ? `${what} {bar} {percentage} %  {value} of {total} ${unit}  {eta_formatted} left`
         : `${what}  {value} ${unit}  {duration_formatted}`;
     this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true }, Presets.shades_classic);
   }
@@ -19,8 +19,9 @@ export class Progress {
     this.#show(toMib(doneBytes), toMib(Math.max(totalBytes, doneBytes, 1)));
   }
 
-  count(done: number): void {
-    this.#show(done, Math.max(done, 1));
+  /** @param total how many there are, where it is known */
+  count(done: number, total = done): void {
+    this.#show(done, Math.max(total, 1));
   }
 
   #show(done: number, total: number): void {

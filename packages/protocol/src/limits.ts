@@ -251,3 +251,19 @@ export const clientLimits = {
   /** Ids in one frame of acks: at their longest they fit into it. */
   ackIdsMax: 1_000,
 } as const;
+
+/** What the terminal clients bound: `hawser app` and `hawser device`. */
+export const terminalLimits = {
+  /** A command under `--exec` that takes longer is killed, and its message not acked. */
+  execTimeoutMs: 30 * SECOND_MS,
+  /** What such a command may print: the answer is a message. */
+  execOutputBytesMax: wireLimits.msgBytesMax,
+  /** Commands at once, if they are asked for. */
+  execJobsMax: 1_024,
+  /** Answers of an `--echo` that are on their way; the messages behind them wait. */
+  echoesMax: 64,
+  /** Devices of one fleet: each takes a descriptor and a local port. */
+  fleetDevicesMax: 20_000,
+  /** Devices of a fleet that log in at once: their key exchanges queue on the server. */
+  fleetLoginsMax: 64,
+} as const;

@@ -1,8 +1,10 @@
 import type { DeviceRow } from '@hawser/server';
 import { Command } from 'commander';
 import { print, time, visible } from '../output.ts';
+import { exitCodesHelp } from '../talk/exit.ts';
 import { type Listing, list } from './list.ts';
 import { addSettings, folderOf, type GivenOptions, operationsOn } from './options.ts';
+import { runDevice } from './run-device.ts';
 
 const devices: Listing<DeviceRow> = {
   operation: 'listDevices',
@@ -14,10 +16,14 @@ const devices: Listing<DeviceRow> = {
 
 /** `hawser device …` */
 export function device(): Command {
+  const run = runDevice();
   return new Command('device')
-    .description('devices: list, remove')
+    .usage('ID [options] | list | remove ID')
+    .description('be a device: print what comes, and answer. Or, of those that the server knows: list, remove')
+    .addCommand(run, { isDefault: true })
     .addCommand(list(devices, 'list devices'))
-    .addCommand(remove());
+    .addCommand(remove())
+    .addHelpText('after', () => `\n${run.helpInformation()}${exitCodesHelp}`);
 }
 
 function remove(): Command {

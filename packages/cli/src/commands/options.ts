@@ -12,6 +12,7 @@ import {
 } from '@hawser/server';
 import { type Command, Option } from 'commander';
 import { warn } from '../output.ts';
+import { clientVariables } from '../talk/options.ts';
 
 /** Settings as commander has them: a switch is `true`. */
 export type GivenOptions = Partial<Record<SettingName, string | true>>;
@@ -31,17 +32,23 @@ function optionFor(name: SettingName): Option {
 }
 
 export function settingsOf(options: GivenOptions): Settings {
-  return readSettings(texts(options), process.env);
+  return readSettings(texts(options), environment());
 }
 
 /** The data folder that an operator's command works on. */
 export function folderOf({ data }: GivenOptions): string {
-  return readSetting('data', texts(data === undefined ? {} : { data }), process.env);
+  return readSetting('data', texts(data === undefined ? {} : { data }), environment());
 }
 
 /** Opens a data folder for operations; what its log would say in earnest is printed. */
 export function operationsOn(folder: string, { makes = false } = {}): Promise<Operations> {
   return openOperations(folder, { makes, onWarning: warn });
+}
+
+/** A variable of `app` or `device` is no slip, though it sets nothing here. */
+function environment(): NodeJS.ProcessEnv {
+  const others = Object.entries(process.env).filter(([name]) => !clientVariables.some((each) => each === name));
+  return Object.fromEntries(others);
 }
 
 function texts(options: GivenOptions): Partial<Record<SettingName, string>> {

@@ -3,11 +3,9 @@ import { Command } from 'commander';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import { print } from '../output.ts';
+import { SAME_SIGNAL_MS } from '../signals.ts';
 import { version } from '../version.ts';
 import { addSettings, type GivenOptions, settingsOf } from './options.ts';
-
-/** A signal that comes twice within this was sent once: npm passes on a Ctrl-C that the terminal has sent as well. */
-const SAME_SIGNAL_MS = 1000;
 
 /** `hawser serve` */
 export function serve(): Command {
