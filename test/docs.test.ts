@@ -2,12 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { documents } from '../scripts/docs.ts';
+import { succeed } from './cli.ts';
 import { startServer } from './harness.ts';
+import { noTerminal, Terminal } from './terminal.ts';
 
 const root = join(import.meta.dirname, '..');
 const pages = globSync('**/*.md', { cwd: root, exclude: (path) => /node_modules|results|hawser-data/.test(path) });
@@ -80,21 +82,68 @@ test('the decisions are numbered from 0001 without a gap, and dated', () => {
   }
 });
 
-test("the README's first contact prints what the README says, word for word", async () => {
-  const readme = read('README.md');
-  const script = /```js\n(\/\/ hello\.mjs[\s\S]*?)```/.exec(readme)?.[1] ?? '';
-  const says = /```text\n(lamp-1 [\s\S]*?)```/.exec(readme)?.[1] ?? '';
+test('the script of the protocol pages prints what they say, word for word', async () => {
+  await using server = await startServer();
+  const printed = await outputOf([join(root, 'docs', 'hello.mjs'), String(server.port)]);
+  for (const page of ['docs/protocol.md', 'docs/protocol.zh.md']) {
+    const says = /```text\n(lamp-1 [\s\S]*?)```/.exec(read(page))?.[1] ?? '';
+    // Device and app are two connections, whose lines may come in another order; msgIds hold the time.
+    assert.deepEqual(linesOf(printed), linesOf(says));
+  }
+});
+
+test("the README's first message takes three commands, word for word", { skip: noTerminal }, async () => {
+  const readme = sectionOf('README.md', 'Talk to it');
+  const [device, app] = [...readme.matchAll(/```sh\n(.*)\n```/g)].map(([, command = '']) => command);
+  const [says = ''] = [...readme.matchAll(/```text\n([\s\S]*?)```/g)].map(([, text = '']) => text);
+  assert.ok(device !== undefined && app !== undefined);
+  // `npm start` comes before them; the test's own server is on other ports.
+  await using server = await startServer();
+  const variables = { HAWSER_SERVER: `http://127.0.0.1:${server.httpPort}` };
+  await using lamp = new Terminal(device, variables, root);
+  await lamp.until('lamp-1 is online');
+  await using ann = new Terminal(app, variables, root);
+  await ann.until('Password for ann');
+  ann.type('secret\r');
+  await ann.until(/\n(?=lamp-1: )/);
+  await ann.until(says.trim());
+  assert.equal(await ann.done, 0);
+  await lamp.until('ann: light on');
+});
+
+test("the README's ten lines print what it says, word for word", async () => {
+  const readme = sectionOf('README.md', 'Talk to it');
+  const script = /```js\n(\/\/ first\.mjs\n[\s\S]*?)```/.exec(readme)?.[1] ?? '';
+  const [, says] = [...readme.matchAll(/```text\n([\s\S]*?)```/g)].map(([, text = '']) => text);
+  assert.equal(script.trim().split('\n').length - 1, 10, 'lines');
   await using server = await startServer();
   const folder = mkdtempSync(join(tmpdir(), 'hawser-docs-'));
   try {
-    writeFileSync(join(folder, 'hello.mjs'), script);
-    const printed = await outputOf([join(folder, 'hello.mjs'), String(server.port)]);
-    // Device and app are two connections, whose lines may come in another order; msgIds hold the time.
-    assert.deepEqual(linesOf(printed), linesOf(says));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+    const file = join(folder, 'first.mjs');
+    writeFileSync(file, script.replace('http://127.0.0.1:9999', `http://127.0.0.1:${server.httpPort}`));
+    assert.equal(await outputOf([file]), says);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test('the exit codes of the clients are those that the README says', async () => {
+  const codes = [...(await succeed(['app', '--help'])).matchAll(/^ {2}(\d+) {2,}\S/gm)].map(([, code]) => code);
+  assert.ok(codes.length > 5);
+  const readme = sectionOf('README.md', 'The command');
+  assert.deepEqual(
+    [...readme.matchAll(/^\| (\d+) +\| /gm)].map(([, code]) => code),
+    codes,
+  );
+});
+
+/** From a heading of the second level to the next. */
+function sectionOf(path: string, heading: string): string {
+  const [, section] = read(path).split(`\n## ${heading}\n`);
+  assert.ok(section !== undefined, heading);
+  return section.split('\n## ')[0] ?? '';
+}
 
 function linesOf(text: string): string[] {
   return text.replaceAll(/m-\d+/g, 'm-…').trim().split('\n').sort();

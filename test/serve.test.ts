@@ -74,7 +74,9 @@ test('it says what it listens on, and ends with 0 at SIGTERM', async () => {
     `http://127.0.0.1:${line.http.port}/?id=<client id>  tells clients 127.0.0.1 port ${line.tcp.port}`,
     `http://127.0.0.1:${line.admin.port}/healthz and /metrics`,
     line.data,
-    `npx hawser user add ann --data ${line.data} `,
+    `npx hawser device lamp-1 --echo --server http://127.0.0.1:${line.http.port} `,
+    `npx hawser app --register --user ann --add lamp-1 --to lamp-1 --server http://127.0.0.1:${line.http.port} `,
+    `npx hawser user add bea --data ${line.data} `,
     'Only this machine can reach it.',
   ]) {
     assert.ok(server.stdout.includes(text), `the banner says ${text}:\n${server.stdout}`);
@@ -120,7 +122,7 @@ test('SIGINT stops it just as well, and a second one that follows at once change
   await using server = new Command(['serve', ...freePorts], { cwd: folder.path });
   const line = await server.until(ready);
   assert.equal(line.data, join(realpathSync(folder.path), 'hawser-data'), 'the default data folder');
-  assert.ok(server.stdout.includes('  npx hawser user add ann  '), 'which needs no --data');
+  assert.ok(server.stdout.includes('  npx hawser user add bea  '), 'which needs no --data');
   server.child.kill('SIGINT');
   server.child.kill('SIGINT');
   const { code, stderr } = await server.done;

@@ -26,9 +26,10 @@ export class Terminal implements AsyncDisposable {
   #seen = 0;
 
   /** @param command for a shell, which has the terminal for its own */
-  constructor(command: string, env: Readonly<Record<string, string>> = {}) {
+  constructor(command: string, env: Readonly<Record<string, string>> = {}, cwd?: string) {
     const child = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {
       env: { ...ownEnvironment(), TERM: 'xterm', SHELL: '/bin/sh', ...env },
+      cwd,
       stdio: 'pipe',
     });
     this.#child = child;

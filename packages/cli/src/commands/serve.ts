@@ -4,6 +4,7 @@ import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 import { print } from '../output.ts';
 import { SAME_SIGNAL_MS } from '../signals.ts';
+import { DEFAULT_SERVER } from '../talk/options.ts';
 import { version } from '../version.ts';
 import { addSettings, type GivenOptions, settingsOf } from './options.ts';
 
@@ -65,6 +66,7 @@ function makeLog(level: string): Logger {
 function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: Settings): string {
   const dispatcher = `http://${hostPort(http)}`;
   const folder = values.data === settings.data.fallback ? '' : ` --data ${quoted(data)}`;
+  const where = dispatcher === DEFAULT_SERVER ? '' : ` --server ${dispatcher}`;
   const lines = [
     `Hawser ${version} is running.`,
     '',
@@ -73,12 +75,13 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
     `  operators    http://${hostPort(admin)}/healthz and /metrics`,
     `  data         ${data}`,
     '',
-    'Next:',
+    'Next, in other terminals:',
     ...columns([
-      [`curl '${dispatcher}/?id=lamp-1'`, 'where a client is sent'],
-      [`npx hawser user add ann${folder}`, 'add a person (they can also register themselves)'],
+      [`npx hawser device lamp-1 --echo${where}`, 'be a device that sends back what it gets'],
+      [`npx hawser app --register --user ann --add lamp-1 --to lamp-1${where}`, 'be ann, and talk to it'],
+      [`npx hawser user add bea${folder}`, 'add a person (they can also register themselves)'],
       [`npx hawser device list${folder}`, 'see who has come'],
-      ['docs/protocol.md', 'what a client has to say'],
+      ['docs/protocol.md, packages/client/README.md', 'what a client has to say; a client that does'],
     ]),
     '',
     'Anyone who reaches this server may register, may come as any device id, and may add any device.',

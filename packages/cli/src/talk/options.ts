@@ -15,6 +15,9 @@ export const clientVariables = [
   'HAWSER_MSGID',
 ] as const;
 
+/** Where `hawser serve` has its dispatcher by default. */
+export const DEFAULT_SERVER = 'http://127.0.0.1:9999';
+
 /** What `app` and `device` have in common. */
 export interface TalkOptions {
   readonly server: Pick<ClientOptions, 'dispatcher' | 'server'>;
@@ -50,7 +53,7 @@ export interface DeviceOptions extends TalkOptions {
 export function serverOption(): Option {
   return new Option('--server <url>', 'the dispatcher (http:, https:), or a server itself (tcp:, tls:, ws:, wss:)')
     .env('HAWSER_SERVER')
-    .default(readServer('http://127.0.0.1:9999'), 'http://127.0.0.1:9999')
+    .default(readServer(DEFAULT_SERVER), DEFAULT_SERVER)
     .argParser(parser(readServer));
 }
 

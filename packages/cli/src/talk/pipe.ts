@@ -28,15 +28,14 @@ export async function pipe(
   const answers = listen(login, options, report);
   try {
     const unsent = await ending.over(sendAll(login, lines, options, report, outgoing));
+    if (unsent + outgoing.failedCount > 0) throw new ExitError(exitCode.failed);
+    await ending.over(options.listen ? answers : inTime(answers, options.timeout));
+  } finally {
+    // What is not acked is told, whatever has ended it.
+    if (ending.signal.aborted) await outgoing.settled();
     const { ackedCount, failedCount } = outgoing;
     const all = failedCount > 0 ? ` of ${ackedCount + failedCount}` : '';
     if (ackedCount + failedCount > 0) report.screen.note(`${ackedCount}${all} acked`);
-    if (unsent + failedCount > 0) throw new ExitError(exitCode.failed);
-    await ending.over(options.listen ? answers : inTime(answers, options.timeout));
-  } catch (error) {
-    // What is not acked is told, whatever has ended it.
-    if (ending.signal.aborted) await outgoing.settled();
-    throw error;
   }
 }
 
