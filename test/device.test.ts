@@ -218,6 +218,16 @@ test('a progress bar shows how many of a fleet are online, on a terminal only', 
   assert.equal(await terminal.done, 130);
 });
 
+test('what cannot be printed is not acked: it is there for the next', async () => {
+  await using lamp = await running();
+  lamp.command.child.stdout?.destroy();
+  await lamp.app.say(lamp.id, 'unread');
+  assert.equal((await lamp.command.done).code, 1);
+  using again = await newDevice(server, { name: lamp.id });
+  again.fetch();
+  assert.deepEqual(await received(again, 1), ['unread']);
+});
+
 test('a newer device of the same id ends it with 5', async () => {
   await using lamp = await running();
   using newer = await newDevice(server, { name: lamp.id });

@@ -80,7 +80,7 @@ async function run(id: string, message: string | undefined, options: DeviceOptio
   } finally {
     fleet.leave();
     // What is not acked is told, whatever has ended it.
-    await outgoing.settled();
+    await Promise.all([outgoing.settled(), answers.settled()]);
   }
 }
 
