@@ -171,8 +171,9 @@ test('a signal tells what is not acked', async () => {
   await using command = new Command(args, { env: to(own), input: 'secret\n1\n2\n', isOpen: true });
   await command.until(({ stdout }) => stdout.includes('"acked"') || undefined);
   command.child.kill('SIGINT');
-  const { code, stdout } = await command.done;
+  const { code, stdout, stderr } = await command.done;
   assert.equal(code, 130);
+  assert.ok(stderr.endsWith('hawser: 1 of 2 acked\n'), stderr);
   assert.ok(events(stdout).some(({ event, to: receiver }) => event === 'failed' && receiver === friend));
 });
 

@@ -131,22 +131,43 @@ test('what comes while a line is being typed stands above it, and the line stays
   await terminal.until('half a ');
   await friend.say(name, 'hello');
   await terminal.until(new RegExp(`${friend.name}: hello\\n${friend.name}> half a `));
+  const [e, begin] = [escapeCharacter, `${escapeCharacter}\\[1G${escapeCharacter}\\[0J`];
+  assert.match(
+    terminal.raw,
+    new RegExp(`${begin}(?:${e}\\[\\d+m)*${friend.name}(?:${e}\\[\\d+m)*: hello`),
+    'the line was erased before',
+  );
   terminal.type('line\r');
   assert.deepEqual(await received(friend, 1), ['half a line']);
   terminal.type(ctrlD);
   assert.equal(await terminal.done, 0);
 });
 
-test('what was typed before Ctrl-D is sent and acked', options, async () => {
-  using friend = await newApp(server, { autoAck: true });
-  const { chat: terminal } = await chat(`--to ${friend.name}`);
+test('what was typed before Ctrl-D is sent, and its acks awaited', options, async () => {
+  // Nobody acks, so that each ack comes when the message is stored, a second later.
+  await using own = await startServer({ args: ['--persist-after', '1000'] });
+  using friend = await newApp(own);
+  const { chat: terminal } = await chat(`--to ${friend.name}`, own);
   await using _ = terminal;
   terminal.type(Array.from({ length: 50 }, (_, n) => `${n}\r`).join('') + ctrlD);
+  await terminal.until('waiting for 50 acks; Ctrl-C gives up');
   assert.equal(await terminal.done, 0);
+  assert.doesNotMatch(terminal.text, /is not acked/);
   assert.deepEqual(
     await received(friend, 50),
     Array.from({ length: 50 }, (_, n) => String(n)),
   );
+});
+
+test('a message behind a command waits for it, also when Ctrl-D follows', options, async () => {
+  const lamp = unique('lamp');
+  const { chat: terminal } = await chat();
+  await using _ = terminal;
+  terminal.type(`/add ${lamp}\rlight on\r${ctrlD}`);
+  assert.equal(await terminal.done, 0);
+  using device = await newDevice(server, { name: lamp });
+  device.fetch();
+  assert.deepEqual(await received(device, 1), ['light on']);
 });
 
 test('Ctrl-C logs out, tells what is not acked, and ends with 130', options, async () => {
