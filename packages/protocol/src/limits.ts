@@ -187,6 +187,8 @@ export const serverLimits = {
    */
   deviceListsAtOnceMax: 4,
   deviceRecordsAtOnce: 16,
+  /** What all those answers may have in a second: beyond it they come later. About a tenth of a core. */
+  deviceListBytesPerSecondMax: 8 * MIB,
   /** How long such an answer waits for what other nodes say, before it leaves out who is online. */
   locateTimeoutMs: 2 * SECOND_MS,
   /** Names kept in memory with their kind, to decide who may write to whom. */

@@ -50,10 +50,13 @@ function ids(count: number): string[] {
   return Array.from({ length: count }, (_, i) => `d-${String(i).padStart(4, '0')}`);
 }
 
-async function allPages(lists: DeviceLists, devices: readonly string[]): Promise<Answer[]> {
+async function allPages(lists: DeviceLists, devices: readonly string[], time = new VirtualTime()): Promise<Answer[]> {
   const pages: Answer[] = [];
   for (let after: string | undefined; ; ) {
-    const page = parsed(await lists.page(() => devices, after, wanted));
+    const asked = lists.page(() => devices, after, wanted);
+    // Long enough for any place to be free again.
+    await time.pass(100);
+    const page = parsed(await asked);
     pages.push(page);
     after = page.next;
     if (after === undefined) return pages;
@@ -72,8 +75,9 @@ test('every device comes once, in order, in pages of 500 at most', async () => {
 
 test('a page ends sooner when its devices have much to say, and no more is read than it may need', async () => {
   const shelf = new Shelf(JSON.stringify(['x'.repeat(8 * 1024 - 4)]));
-  const lists = new DeviceLists(shelf.store, new Directory(), undefined, new VirtualTime());
-  const pages = await allPages(lists, ids(1000));
+  const time = new VirtualTime();
+  const lists = new DeviceLists(shelf.store, new Directory(), undefined, time);
+  const pages = await allPages(lists, ids(1000), time);
   assert.deepEqual(
     pages.flatMap(({ devices }) => devices.map(({ deviceId }) => deviceId)),
     ids(1000),
@@ -81,6 +85,29 @@ test('a page ends sooner when its devices have much to say, and no more is read 
   for (const page of pages.slice(0, -1)) assert.equal(page.devices.length, 15);
   assert.ok(Math.max(...shelf.reads) <= serverLimits.deviceRecordsAtOnce);
   assert.ok(shelf.reads.reduce((sum, read) => sum + read) <= 1100);
+});
+
+test('large pages come no faster than the limit, whoever asks; small ones are not held up', async () => {
+  const time = new VirtualTime();
+  const shelf = new Shelf(JSON.stringify(['x'.repeat(8 * 1024 - 4)]));
+  const lists = new DeviceLists(shelf.store, new Directory(), undefined, time);
+  let bytes = 0;
+  let isOver = false;
+  const loops = Array.from({ length: 20 }, async () => {
+    while (!isOver) {
+      const page = await lists.page(() => ids(100), undefined, wanted);
+      bytes += page?.length ?? 0;
+    }
+  });
+  await time.pass(2000);
+  const most = 2 * serverLimits.deviceListBytesPerSecondMax;
+  assert.ok(bytes <= most + 1024 * 1024 && bytes > most / 2, `${bytes} bytes in 2 s`);
+  isOver = true;
+  await time.pass(1000);
+  await Promise.all(loops);
+
+  const small = new DeviceLists(new Shelf().store, new Directory(), undefined, time);
+  for (let i = 0; i < 1000; i++) await small.page(() => ids(5), undefined, wanted);
 });
 
 test('few pages are made at once, in the order asked for; what nobody waits for any more is not made', async () => {

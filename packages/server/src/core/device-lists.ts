@@ -4,8 +4,8 @@ import type { Cluster, Store, Time } from './ports.ts';
 
 /**
  * The answers to cmd 205. Few are made at once, in the order asked for, each from a few records at a time: whoever has a
- * thousand devices and asks without end takes neither memory nor the event loop from others. A session asks for one page
- * at a time, so its next one waits behind those of all others.
+ * thousand devices and asks without end takes neither memory nor the event loop from others. After a large one its place
+ * rests. A session asks for one page at a time, so its next one waits behind those of all others.
  */
 export class DeviceLists {
   readonly #store: Store;
@@ -36,14 +36,23 @@ export class DeviceLists {
     if (this.#underWay >= serverLimits.deviceListsAtOnceMax) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#underWay++;
+    let bytes = 0;
     try {
-      return isWanted() ? await this.#write(devices(), after) : undefined;
+      const body = isWanted() ? await this.#write(devices(), after) : undefined;
+      bytes = body?.length ?? 0;
+      return body;
     } finally {
-      // Whoever waits takes the place.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#underWay--;
-      else next();
+      const restMs = (bytes * 1000 * serverLimits.deviceListsAtOnceMax) / serverLimits.deviceListBytesPerSecondMax;
+      if (restMs < 1) this.#giveUpPlace();
+      else this.#time.after(restMs, () => this.#giveUpPlace());
     }
+  }
+
+  /** Whoever waits takes it. */
+  #giveUpPlace(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#underWay--;
+    else next();
   }
 
   async #write(devices: Iterable<string>, after: string | undefined): Promise<Uint8Array> {
