@@ -35,6 +35,7 @@ test('the commands have the numbers of the protocol', () => {
     fetch: 202,
     addDevice: 203,
     removeDevice: 204,
+    devices: 205,
   });
   assert.equal(FIRST_CMD_AFTER_LOGIN, 200);
 });
