@@ -209,6 +209,20 @@ test('the password is asked for on the terminal when messages come from a pipe',
   assert.deepEqual(await received(friend, 1), ['hi']);
 });
 
+test('--listen on a terminal is no chat: it asks for the password, and prints until Ctrl-C', options, async () => {
+  using friend = await newApp(server, { autoAck: true });
+  const name = unique('dan');
+  await using terminal = run(`app --register --user ${name} --listen --json`);
+  await terminal.until(`Password for ${name}`);
+  terminal.type('secret\r');
+  await terminal.until('"online"');
+  await friend.say(name, 'hello');
+  await terminal.until('"msg":"hello"}\n');
+  assert.doesNotMatch(terminal.raw, /\(nobody\)>/);
+  terminal.type(ctrlC);
+  assert.equal(await terminal.done, 130);
+});
+
 test('Ctrl-C at the password ends with 130', options, async () => {
   await using terminal = run('app --user x');
   await terminal.until('Password');

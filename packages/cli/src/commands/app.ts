@@ -29,10 +29,8 @@ export function app(): Command {
     .addOption(namesOption('--add <id>', 'add a device first; may be repeated'))
     .addOption(namesOption('--remove <id>', 'remove a device first; may be repeated'))
     .addOption(namesOption('--to <name>', 'a receiver, device or user; may be repeated'))
-    .addOption(
-      countOption('--answers <count>', 'in a pipe: print what comes, until so many messages came', ANSWERS_MAX),
-    )
-    .option('--listen', 'in a pipe: print what comes, until it is stopped')
+    .addOption(countOption('--answers <count>', 'no chat: print what comes, until so many messages came', ANSWERS_MAX))
+    .option('--listen', 'no chat: print what comes, until it is stopped')
     .option('--json', 'lines are JSON values; what is printed is one JSON object a line')
     .addOption(timeoutOption())
     .addHelpText('after', exitCodesHelp)
@@ -42,7 +40,8 @@ export function app(): Command {
 async function run(options: AppOptions): Promise<void> {
   refuseUnknownVariables();
   const ending = new Ending();
-  const isChat = process.stdin.isTTY && options.passwordStdin === undefined;
+  const { passwordStdin, listen, answers } = options;
+  const isChat = process.stdin.isTTY && !passwordStdin && !listen && answers === undefined;
   try {
     if (isChat) await chat(options, ending);
     else await runPipe(options, ending);

@@ -51,12 +51,13 @@ export function loginFailure(name: string, error: unknown): unknown {
       cause: error,
     });
   }
-  if (error instanceof RefusedError) {
+  if (error instanceof RefusedError && !error.retry) {
     return new ExitError(exitCode.refused, `${name} is refused: ${error.message} (code ${error.code})`, {
       cause: error,
     });
   }
-  if (error instanceof TimeoutError) {
+  // A server that refuses for now, until the time is over, is one that could not be reached.
+  if (error instanceof TimeoutError || error instanceof RefusedError) {
     const why = error.cause instanceof Error ? reasonOf(error.cause) : error.message;
     return new ExitError(exitCode.unreachable, `${name} could not log in: ${why}`, { cause: error });
   }

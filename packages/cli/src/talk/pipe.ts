@@ -47,6 +47,7 @@ async function sendAll(
   report: Report,
   outgoing: Outgoing,
 ): Promise<number> {
+  if (to.length === 0 && (listen || answers !== undefined)) return 0;
   // Rows on stdout would stand in the way.
   const progress = new Progress('sent', answers || listen || json ? 'silent' : 'messages');
   const startedAt = performance.now();
