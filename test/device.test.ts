@@ -212,7 +212,7 @@ test('a progress bar shows how many of a fleet are online, on a terminal only', 
   const stem = unique('lamp-');
   const args = `device ${stem}1 --count 40 --server tcp://127.0.0.1:${server.port}`;
   await using terminal = new Terminal(`'${process.execPath}' '${mainFile}' ${args}`);
-  await terminal.until(/connecting .* of 40 devices/);
+  await terminal.until(/connecting .*? of 40 devices/);
   await terminal.until('40 of 40 devices are online');
   terminal.type('\x03');
   assert.equal(await terminal.done, 130);
