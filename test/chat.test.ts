@@ -94,7 +94,9 @@ test('devices are added, talked to, and removed; acks are seen; what comes is se
   assert.equal(lamp.messages[2]?.from, name);
   await lamp.say(name, 'it is \u001b[31m on\u0007');
   await terminal.until(`${lamp.name}: it is \\u001b[31m on\\u0007`);
-  terminal.type('/devices\r/status\r/bogus\r/help\r');
+  terminal.type('/devices\r');
+  await terminal.until(`${lamp.name}  online`);
+  terminal.type('/status\r/bogus\r/help\r');
   await terminal.until(/is online at .*\n[\s\S]*\/bogus is no command[\s\S]*\/quit +leave/);
   terminal.type(`/remove ${lamp.name}\r`);
   await terminal.until(`${lamp.name} is removed`);

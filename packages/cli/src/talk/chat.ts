@@ -33,9 +33,8 @@ export class Chat implements Talk {
   readonly app: App;
   readonly name: string;
   readonly timeoutMs: number;
-  /** Devices that were added here, receivers, and whoever has written: what Tab completes. */
+  /** Devices that were added or listed here, receivers, and whoever has written: what Tab completes. */
   readonly names: Set<string>;
-  readonly added: Set<string>;
   receivers: readonly string[];
   readonly #isJson: boolean;
   readonly #prompt: Prompt;
@@ -52,7 +51,6 @@ export class Chat implements Talk {
     this.timeoutMs = options.timeout;
     this.#isJson = options.json === true;
     this.receivers = options.to;
-    this.added = new Set(options.add);
     this.names = new Set([...options.to, ...options.add]);
     this.#ending = ending;
     this.#prompt = new Prompt({

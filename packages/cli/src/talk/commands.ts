@@ -10,7 +10,6 @@ export interface Talk {
   readonly app: App;
   readonly name: string;
   readonly timeoutMs: number;
-  readonly added: Set<string>;
   readonly names: Set<string>;
   receivers: readonly string[];
   say(text: string): void;
@@ -33,7 +32,7 @@ export const chatCommands: Readonly<Record<string, ChatCommand>> = {
   '/to': { usage: '/to NAME…', help: 'who the lines that follow are for: devices or users', run: to },
   '/add': { usage: '/add ID…', help: 'add devices to yours, and talk to them', run: add },
   '/remove': { usage: '/remove ID…', help: 'remove devices from yours', run: remove },
-  '/devices': { usage: '/devices', help: 'the devices that were added here', run: devices },
+  '/devices': { usage: '/devices', help: 'your devices, and whether they are online', run: devices },
   '/json': { usage: '/json VALUE', help: 'send a JSON value in place of text', run: json },
   '/status': { usage: '/status', help: 'how the connection fares', run: status },
   '/quit': { usage: '/quit', help: 'leave when all is acked, as Ctrl-D does', run: (talk) => talk.quit() },
@@ -66,7 +65,6 @@ async function add(talk: Talk, rest: string): Promise<void> {
       talk.say(`${visible(id)} was added before`);
     }
     added.push(id);
-    talk.added.add(id);
     talk.names.add(id);
   }
   if (added.length > 0) talk.receivers = added;
@@ -84,7 +82,6 @@ async function remove(talk: Talk, rest: string): Promise<void> {
     } catch (error) {
       throw refusal(`${id} is not removed`, error);
     }
-    talk.added.delete(id);
     talk.receivers = talk.receivers.filter((name) => name !== id);
   }
 }
@@ -97,9 +94,18 @@ function refusal(what: string, cause: unknown): unknown {
   return cause instanceof HawserError ? new ChatError(`${what}: ${cause.message}`, { cause }) : cause;
 }
 
-function devices(talk: Talk): void {
-  if (talk.added.size === 0) talk.say('none was added here');
-  for (const id of talk.added) talk.say(visible(id));
+async function devices(talk: Talk): Promise<void> {
+  let count = 0;
+  try {
+    for await (const { deviceId, online } of talk.app.devices({ timeoutMs: talk.timeoutMs })) {
+      count++;
+      talk.names.add(deviceId);
+      talk.say(`${visible(deviceId)}  ${online === undefined ? 'unknown' : online ? 'online' : 'away'}`);
+    }
+  } catch (error) {
+    throw refusal('the devices cannot be listed', error);
+  }
+  if (count === 0) talk.say('you have no devices: /add ID');
 }
 
 function json(talk: Talk, rest: string): void {
