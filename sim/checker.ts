@@ -32,6 +32,9 @@ export class Checker extends History {
   /** What each sender's msgId stands for at present. */
   readonly #accepted = new Map<string, SentMessage>();
   readonly #senders = new Map<string, { accepted: number; pending: Set<SentMessage> }>();
+  /** In which run each name last logged in, and when what was known of it was last lost. */
+  readonly #lastRuns = new Map<string, number>();
+  readonly #forgottenAt = new Map<string, number>();
 
   /** There are several nodes: what one of them changes of bindings the others may know somewhat later. */
   readonly #isCluster: boolean;
@@ -54,15 +57,20 @@ export class Checker extends History {
   override serverEnded(how: 'crash' | 'stop', run: number): void {
     super.serverEnded(how, run);
     for (const [name, connection] of this.#current) if (connection.run === run) this.#current.delete(name);
-    if (this.#isCluster) this.run++;
-    else this.#accepted.clear();
+    if (!this.#isCluster) this.#accepted.clear();
+    this.#forget(run);
     this.#senders.clear();
   }
 
+  /** What only this run knew of names that were last with it is lost. */
+  #forget(run: number): void {
+    for (const [name, last] of this.#lastRuns) if (last === run) this.#forgottenAt.set(name, this.#scheduler.now);
+  }
+
   /** Others may have what a run of a node held: what only it knew is lost. */
-  nodeVoid(): void {
+  nodeVoid(run: number): void {
     this.crashes++;
-    this.run++;
+    this.#forget(run);
   }
 
   wallJumped(): void {
@@ -101,6 +109,7 @@ export class Checker extends History {
     }
     if (older !== undefined) this.supersede(older);
     this.#current.set(name, connection);
+    this.#lastRuns.set(name, connection.run);
   }
 
   closed(connection: Connection): void {
@@ -234,7 +243,10 @@ export class Checker extends History {
   #acceptedNew(message: SentMessage, before: SentMessage | undefined): void {
     const sender = this.#senders.get(message.from) ?? { accepted: 0, pending: new Set() };
     this.#senders.set(message.from, sender);
-    if (before?.isSettled && before.acceptedRun === this.run) {
+    const isKnown = this.#isCluster
+      ? (before?.acceptedAt ?? 0) > (this.#forgottenAt.get(message.from) ?? -1)
+      : before?.acceptedRun === this.run;
+    if (before?.isSettled && isKnown) {
       const since = sender.accepted - before.senderPlace;
       const isRemembered = since < REMEMBERED_IDS && this.#scheduler.now - before.acceptedAt < REMEMBERED_MS;
       if (isRemembered) this.broken('accepted again', `${message} was taken again after ${since} others`, message);
@@ -272,13 +284,13 @@ export class Checker extends History {
     this.#senders.get(message.from)?.pending.delete(message);
   }
 
-  notStored(stored: NewMessage, why: string): void {
+  notStored(stored: NewMessage, why: 'full' | 'failed', text: string = why): void {
     const message = stored.msg && this.messages.ofBytes(stored.msg);
     if (message === undefined) return;
-    this.trace.note('not stored', message.id, -1, why);
+    this.trace.note('not stored', message.id, -1, text);
     message.isStoreRefused = true;
     // Stored, and the answer was lost with the store: repeated by its sender, it may come twice, as after a crash.
-    if (this.#isCluster && message.isDurable) message.deliveriesLeft++;
+    if (this.#isCluster && why === 'failed' && message.isDurable) message.deliveriesLeft++;
     this.#senders.get(message.from)?.pending.delete(message);
   }
 

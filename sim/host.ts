@@ -94,7 +94,7 @@ export class Host {
     // Nodes agree on how long their store has been in service, but for the time that it takes to ask.
     const ran = hub === undefined ? disk.ran : scheduler.now + random.between(-5, 5);
     const time = new ServerTime(scheduler, process, random, wall, ran);
-    const link = hub?.join(this.name, this.#runs + 1, process, time);
+    const link = hub?.join(this.name, this.#runs + 1, (this.#runs + 1) * 100 + number, process, time);
     const cluster = link && hub && { isVoid: () => hub.isVoid(link.self), isCut: () => link.isCutFromStore };
     const store = new SimStore({ disk, scheduler, random, checker, trace, limits, process, cluster });
     const log = new QuietLog();

@@ -25,11 +25,13 @@ interface Entry {
 /** A run of a node, as the hub knows it. */
 interface Member {
   readonly link: Link;
+  /** As the checker numbers it. */
+  readonly run: number;
   renewedAt: number;
   isVoid: boolean;
   /** Names that others have claimed, and that it has not been told of. */
   taken: (readonly [name: string, token: number])[];
-  readonly waiting: (() => void)[];
+  readonly waiting: Set<() => void>;
 }
 
 export interface HubPorts {
@@ -50,21 +52,30 @@ export class Hub {
   /** How likely a packet is lost. */
   loss = 0;
   /** Told of each run that holds nothing any more: what only it knew is lost, as after a crash. */
-  onVoid: () => void = () => {};
+  onVoid: (run: number) => void = () => {};
   readonly #entries = new Map<string, Entry>();
   readonly #members = new Map<string, Member>();
   /** No packet goes from one node to another before this time; by the names of both. */
   readonly #cuts = new Map<string, number>();
   readonly #arrivals = new Map<string, number>();
   #tokens = 0;
+  /** Packets that did not arrive. */
+  #lost = 0;
 
   constructor(ports: HubPorts) {
     this.ports = ports;
   }
 
-  join(node: string, run: number, process: Process, time: ServerTime): Link {
+  join(node: string, run: number, number: number, process: Process, time: ServerTime): Link {
     const link = new Link(this, node, `${node}.${run}`, process, time);
-    const member: Member = { link, renewedAt: this.ports.scheduler.now, isVoid: false, taken: [], waiting: [] };
+    const member: Member = {
+      link,
+      run: number,
+      renewedAt: this.ports.scheduler.now,
+      isVoid: false,
+      taken: [],
+      waiting: new Set(),
+    };
     this.#members.set(link.self, member);
     this.#checkLater(member);
     return link;
@@ -84,21 +95,27 @@ export class Hub {
   }
 
   /** This run holds nothing any more. */
-  void(self: string): void {
+  void(self: string, isClean = false): void {
     const member = this.#members.get(self);
     if (member === undefined || member.isVoid) return;
     member.isVoid = true;
     this.ports.trace.note('void', -1, -1, self);
-    this.onVoid();
+    // What a run in good order has said, others know, unless it was lost on the way.
+    if (!isClean || this.#lost > 0) this.onVoid(member.run);
     this.ports.scheduler.settled = true;
-    for (const resolve of member.waiting.splice(0)) resolve();
+    for (const call of member.waiting) call();
+    member.waiting.clear();
   }
 
-  whenVoid(self: string): Promise<void> {
+  /** Returns how to call it off. */
+  whenVoid(self: string, call: () => void): () => void {
     const member = this.#members.get(self);
-    return member === undefined || member.isVoid
-      ? Promise.resolve()
-      : new Promise((resolve) => member.waiting.push(resolve));
+    if (member === undefined || member.isVoid) {
+      this.ports.scheduler.after(0, call);
+      return () => {};
+    }
+    member.waiting.add(call);
+    return () => member.waiting.delete(call);
   }
 
   /** Nothing goes from one node to the other for so long. */
@@ -167,8 +184,12 @@ export class Hub {
   send(from: Link, to: string, packet: Packet): void {
     const { scheduler, random } = this.ports;
     const target = this.#members.get(to)?.link;
-    if (target === undefined || from.isCut || target.isCut) return;
-    if ((this.#cuts.get(`${from.node} ${target.node}`) ?? 0) > scheduler.now || random.chance(this.loss)) return;
+    if (target === undefined) return;
+    const isCut = (this.#cuts.get(`${from.node} ${target.node}`) ?? 0) > scheduler.now;
+    if (isCut || from.isCut || target.isCut || random.chance(this.loss)) {
+      this.#lost++;
+      return;
+    }
     const pair = `${from.self} ${to}`;
     const at = Math.max(this.#arrivals.get(pair) ?? 0, scheduler.now + this.latency());
     this.#arrivals.set(pair, at);
@@ -221,7 +242,7 @@ export class Link implements Cluster {
 
   /** A clean end. */
   leave(): void {
-    this.#hub.void(this.self);
+    this.#hub.void(this.self, true);
   }
 
   arrive(from: string, packet: Packet): void {
@@ -232,16 +253,17 @@ export class Link implements Cluster {
     this.#hub.send(this, node, packet);
   }
 
-  whenVoid(node: string): Promise<void> {
-    return this.#hub.whenVoid(node).then(
-      () =>
-        new Promise((resolve) => {
-          this.#process.run(() => {
-            this.#hub.ports.scheduler.settled = true;
-            resolve();
-          });
-        }),
-    );
+  onVoid(node: string, call: () => void): () => void {
+    let isCalledOff = false;
+    const callOff = this.#hub.whenVoid(node, () => {
+      this.#process.run(() => {
+        if (!isCalledOff) call();
+      });
+    });
+    return () => {
+      isCalledOff = true;
+      callOff();
+    };
   }
 
   // ---- the lease

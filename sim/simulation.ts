@@ -44,7 +44,7 @@ export interface Outcome {
 const DRAIN_MS = 240_000;
 const STEP_MS = 500;
 /** How long nodes keep routes that nobody uses, and what they know of acked pushes. */
-const ROUTES_IDLE_MS = 620_000;
+const ROUTES_IDLE_MS = 680_000;
 
 /** One run: trouble, then all is well and everything must be delivered, then everybody leaves. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
@@ -72,7 +72,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const coreOptions = drawOptions(random);
   const limits = drawLimits(random);
   const hub = nodes > 1 ? new Hub({ scheduler, random: new Random(options.seed, 4), trace, disk }) : undefined;
-  if (hub !== undefined) hub.onVoid = () => checker.nodeVoid();
+  if (hub !== undefined) hub.onVoid = (run) => checker.nodeVoid(run);
   const hosts = Array.from(
     { length: nodes },
     (_, number) =>

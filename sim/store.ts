@@ -370,7 +370,7 @@ export class SimStore implements Store {
       },
       (error: unknown) => {
         this.#isAppending = false;
-        for (const message of messages) this.#checker.notStored(message, String(error));
+        for (const message of messages) this.#checker.notStored(message, 'failed', String(error));
         throw error;
       },
     );

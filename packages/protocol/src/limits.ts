@@ -132,7 +132,7 @@ export const serverLimits = {
   /** Messages forwarded to the node of a receiver and not acked; beyond it they go through the store. */
   routeMessagesMax: 256,
   routeBytesMax: 256 * KIB,
-  /** For so long a message is kept that was forwarded and found no room in the inbox: it may be acked yet. */
+  /** For so long a message is waited for that was forwarded and found no room in the inbox: it may be acked yet. */
   refusedForwardsKeptMs: 10 * SECOND_MS,
   /** A route to another node that nothing goes by is forgotten after this. */
   routeIdleMs: 10 * MINUTE_MS,
@@ -143,9 +143,9 @@ export const serverLimits = {
   storeLookEveryMs: MINUTE_MS,
   /**
    * Pushes that a receiver acked and another node may store all the same are remembered so long, and so many of one
-   * receiver. No node takes that long from accepting a message to having it stored.
+   * receiver: as long as ids are, so that a sender that repeats such a message is recognised as well.
    */
-  finishedPushesKeptMs: 2 * MINUTE_MS,
+  finishedPushesKeptMs: 10 * MINUTE_MS,
   finishedPushesMax: 4_096,
   /** Another node that had a name is asked to hand it over again after this; the login fails after the other. */
   handoverAgainAfterMs: 250,

@@ -199,6 +199,8 @@ export class Core implements Services {
 
   /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
   async removeName(name: string, kind: NameKind): Promise<boolean> {
+    // Other nodes may have a session of it, and messages on their way to it.
+    if (this.handover !== undefined) throw new Error('a cluster cannot remove names yet');
     return this.accounts.remove(name, kind, async () => {
       this.directory.get(name)?.close('removed');
       // What it left unacked is on its way to the store, and must be there before it is deleted.
@@ -220,6 +222,7 @@ export class Core implements Services {
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.
     await this.delivery.whenCommitted();
+    await this.handover?.whenGivenUp();
     this.delivery.end();
   }
 

@@ -109,8 +109,14 @@ export class Delivery {
       this.#senders.set(name, sender);
     }
     sender.session = session;
-    sender.arrive();
+    if (this.routing !== undefined) this.#arrive(sender);
     return sender;
+  }
+
+  /** In a cluster a session's first messages go to the store: what the one before sent, and is in memory, before them. */
+  #arrive(sender: Sender): void {
+    sender.arrive();
+    for (const message of sender.pending()) message.mailbox.persist(message);
   }
 
   /** Forgets what was sent under a name: whoever has it next is somebody else. */
@@ -268,6 +274,7 @@ export class Delivery {
     const wasRefused = message.isRefused;
     message.isRefused =
       refusals[refusal].retry && message.mailbox.mayBeAcked(message) && message.sender?.isLeaving !== true;
+    if (message.refusedAt === 0) message.refusedAt = this.time.now();
     const sender = message.isRefused ? message.sender : this.#drop(message);
     if (wasRefused) {
       // Told before: its receiver has left meanwhile, and there was no place for it again. A sender that has ended its
@@ -486,7 +493,8 @@ export class Delivery {
   async leave(name: string): Promise<Memory> {
     const sender = this.#senders.get(name);
     const unsure: string[] = [];
-    for (const message of sender?.leave() ?? []) {
+    sender?.leave();
+    for (const message of sender?.pending() ?? []) {
       if (message.isRefused) this.#drop(message);
       else {
         unsure.push(message.msgId);

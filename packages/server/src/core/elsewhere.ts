@@ -79,6 +79,7 @@ export class Elsewhere {
       this.#routing.hasRoute(this);
     }
     this.#route.storedTo = Math.max(this.#route.storedTo, position);
+    this.#route.nudges = 0;
     this.#routing.nudgeLater(this);
   }
 
@@ -87,7 +88,6 @@ export class Elsewhere {
     const route = this.#route;
     if (route === undefined) return;
     route.nudgedAt = this.#delivery.time.now();
-    route.nudges++;
     const to = this.#home.name;
     if (route.owner === undefined) this.#seek(route);
     else this.#routing.send(route.owner, { type: 'nudge', to, position: route.storedTo });
@@ -103,7 +103,9 @@ export class Elsewhere {
         route.isSeeking = false;
         if (this.#route !== route) return;
         if (owner !== undefined && owner !== cluster.self) {
+          if (owner !== route.lastOwner) this.#leave(route);
           route.owner = owner;
+          route.lastOwner = owner;
           this.nudge();
         } else if (route.storedTo !== storedTo) {
           // Stored since it was asked: the answer may be too old.
@@ -128,9 +130,15 @@ export class Elsewhere {
     }
     if (this.#home.isCommitting || now - route.nudgedAt < this.#routing.nudgeDelayMs(route.nudges)) return;
     // It may be on another node by now.
-    this.#giveUp(0);
     route.owner = undefined;
+    route.nudges++;
     this.nudge();
+  }
+
+  /** The receiver is not where it was: nothing more is heard of what was forwarded. */
+  #leave(route: Route): void {
+    this.#giveUp(0);
+    route.forgetStored();
   }
 
   /** The receiver is here, or nowhere. */
@@ -155,11 +163,18 @@ export class Elsewhere {
   refused(node: string, stream: number): void {
     const route = this.#route;
     if (route === undefined || route.stream !== stream || route.owner !== node) return;
-    this.#giveUp(0);
+    this.#leave(route);
     this.endStream();
     route.owner = undefined;
     // With nothing to store there is nothing to nudge for, and the next message begins anew.
     if (!this.#home.isCommitting) this.end();
+  }
+
+  /** The receiver is not there (any more). What is stored for it, it reads when it comes. */
+  absent(node: string): void {
+    const route = this.#route;
+    if (route === undefined || route.isDirect || route.owner !== node || this.#home.isCommitting) return;
+    this.end();
   }
 
   acked(stream: number, seqs: readonly number[]): void {

@@ -18,6 +18,7 @@ class Newcomer {
   readonly acks: string[] = [];
   supersede(): void {
     this.isClosed = true;
+    directory.release('ann', this as unknown as Session);
   }
   ack({ msgId }: { readonly msgId: string }): void {
     this.acks.push(msgId);
@@ -52,7 +53,10 @@ beforeEach(() => {
     claim: () => new Promise<Claim>((resolve, reject) => claims.push({ resolve, reject })),
     confirm: (_: string, previous: readonly string[]) => confirmed.push(...previous),
     release: (_: string, token: number) => released.push(token),
-    whenVoid: (node: string) => new Promise<void>((resolve) => voids.set(node, resolve)),
+    onVoid: (node: string, call: () => void) => {
+      voids.set(node, call);
+      return () => voids.delete(node);
+    },
     send: (node: string, packet: Packet) => sent.push([node, packet]),
   };
   const delivery = { leave: () => isQuiet.promise, inherit: (_: string, memory: Memory) => inherited.push(memory) };
@@ -107,6 +111,7 @@ test('a node that does not answer is asked again, until it has ended', async () 
   voids.get('a')?.();
   assert.equal(await outcome, true);
   assert.deepEqual(inherited, []);
+  assert.equal(voids.size, 0, 'nothing waits for that node any more');
 });
 
 test('or until that takes too long: then nobody is served, and the next claim is told of it again', async () => {

@@ -5,6 +5,8 @@ import type { Handed, Memory } from './packets.ts';
 import { type Cluster, ClusterAway, type Time } from './ports.ts';
 import type { Session } from './session.ts';
 
+const NOTHING: Memory = { settled: [], unsure: [], finished: [] };
+
 /** What this node has to do with a name at present. */
 interface Hold {
   /** The claim under which the session here has the name. */
@@ -30,6 +32,10 @@ export class Handover {
   readonly #holds = new Map<string, Hold>();
   /** Who waits for which answer, by node, name and claim. */
   readonly #asked = new Map<string, (memory: Memory) => void>();
+  /** Who is being answered, by the same. */
+  readonly #handing = new Set<string>();
+  /** Names that are being given up. */
+  readonly #leaving = new Set<Promise<void>>();
 
   constructor(cluster: Cluster, time: Time, directory: Directory, delivery: Delivery) {
     this.#cluster = cluster;
@@ -72,7 +78,7 @@ export class Handover {
     const answer = Promise.withResolvers<Memory | undefined>();
     let isAnswered = false;
     this.#asked.set(key, answer.resolve);
-    void this.#cluster.whenVoid(node).then(() => answer.resolve(undefined));
+    const callOff = this.#cluster.onVoid(node, () => answer.resolve(undefined));
     const giveUpAt = this.#time.now() + serverLimits.handoverTimeoutMs;
     const ask = (): void => {
       if (isAnswered) return;
@@ -88,6 +94,7 @@ export class Handover {
       if (memory !== undefined) this.#inherit(name, memory);
     } finally {
       isAnswered = true;
+      callOff();
       this.#asked.delete(key);
     }
   }
@@ -106,7 +113,20 @@ export class Handover {
   // ---- names that leave
 
   /** The session of this name has ended: gives the name up when all that is on its way is durable. */
-  async left(name: string): Promise<void> {
+  left(name: string): Promise<void> {
+    // Another session has it by now.
+    if (this.#directory.get(name) !== undefined) return Promise.resolve();
+    const leaving = this.#giveUp(name).finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+    return leaving;
+  }
+
+  /** Resolves when no name is being given up. */
+  async whenGivenUp(): Promise<void> {
+    while (this.#leaving.size > 0) await Promise.allSettled(this.#leaving);
+  }
+
+  async #giveUp(name: string): Promise<void> {
     const token = this.#holds.get(name)?.token ?? 0;
     await this.#delivery.leave(name);
     // Unless it has come back, which is another claim.
@@ -123,11 +143,20 @@ export class Handover {
     this.#forgetUnused(name);
   }
 
-  /** Another node asks for the name, and is told when it may have it. */
+  /** Another node asks for the name, and is told when it may have it. It asks again until it is. */
   async handOver(node: string, name: string, token: number): Promise<void> {
-    this.taken(name, token);
-    const memory = await this.#delivery.leave(name);
-    this.#cluster.send(node, { type: 'handed', name, token, ...memory });
+    const key = `${node}\n${name}\n${token}`;
+    if (this.#handing.has(key)) return;
+    this.#handing.add(key);
+    try {
+      this.taken(name, token);
+      // Where a session here has it by a newer claim, whoever asks has lost it already.
+      const isLost = this.#directory.get(name) !== undefined;
+      const memory = isLost ? NOTHING : await this.#delivery.leave(name);
+      this.#cluster.send(node, { type: 'handed', name, token, ...memory });
+    } finally {
+      this.#handing.delete(key);
+    }
   }
 
   #hold(name: string): Hold {

@@ -54,10 +54,11 @@ export class Mailbox {
 
   /** Messages for this receiver in the committer, and who waits until there are none. */
   #committing = 0;
-  #quiet: (() => void)[] | undefined;
-  /** Those of them that are in the window, and those that were acked meanwhile. */
-  #committingInWindow = 0;
-  #committingAcked = 0;
+  /** How many have left the committer, and who waits until so many have. */
+  #leftTotal = 0;
+  #quiet: readonly Waiting[] | undefined;
+  /** Those in the committer that were pushed here: they are in the window, or acked meanwhile. */
+  #committingPushed = 0;
   /** Something lay in the store when the session came, or was stored since. */
   #hasStored = false;
   /** The login of the session has been answered. */
@@ -69,7 +70,7 @@ export class Mailbox {
   #gateOpen = false;
   #paging = false;
   /** Removed from the store since it is being read: the page that is on its way may still have them. */
-  readonly #removedMeanwhile = new Set<number>();
+  #removedMeanwhile: Set<number> | undefined;
   /** The last message of the store that has not been in the window; 0 when all have. */
   #unseenTo = 0;
   #nextRedeliveryAt = 0;
@@ -205,7 +206,10 @@ export class Mailbox {
 
   commit(message: Message): void {
     this.#committing++;
-    if (message.inWindow) this.#committingInWindow++;
+    if (message.inWindow) {
+      message.isCommittingPushed = true;
+      this.#committingPushed++;
+    }
     this.#delivery.commit(message);
   }
 
@@ -231,6 +235,8 @@ export class Mailbox {
   /** It was not stored: acked before, or refused. It may still be in the window. */
   notStored(message: Message): void {
     message.stage = stage.accepted;
+    // It tells no position up to which the receiver's node is to read: so it is to read all.
+    if (this.phase === 'away' && !message.acked) this.elsewhere?.hasNews(Number.MAX_SAFE_INTEGER);
     this.#left(message);
   }
 
@@ -238,7 +244,6 @@ export class Mailbox {
   notKnownToBeStored(message: Message): void {
     message.mayBeStored = true;
     if (message.acked) this.#finishUnsure(message);
-    if (this.phase === 'away') this.elsewhere?.hasNews(Number.MAX_SAFE_INTEGER);
     this.notStored(message);
   }
 
@@ -252,23 +257,34 @@ export class Mailbox {
     this.elsewhere?.left(message);
   }
 
-  /** Resolves when nothing for this receiver is in the committer. */
+  /** Resolves when what is in the committer for this receiver has left it; more may come meanwhile. */
   whenQuiet(): Promise<void> {
     if (this.#committing === 0) return Promise.resolve();
-    this.#quiet ??= [];
-    return new Promise((resolve) => this.#quiet?.push(resolve));
+    const total = this.#leftTotal + this.#committing;
+    return new Promise((resolve) => {
+      this.#quiet = [...(this.#quiet ?? []), { total, resolve }];
+    });
   }
 
   #left(message: Message): void {
     this.#committing--;
-    if (this.#committing === 0 && this.#quiet !== undefined) {
-      for (const resolve of this.#quiet) resolve();
-      this.#quiet = undefined;
-    }
-    if (message.acked) this.#committingAcked--;
-    else if (message.inWindow) this.#committingInWindow--;
+    this.#leftTotal++;
+    if (this.#quiet !== undefined) this.#tellQuiet(this.#quiet);
+    this.#notCommittingPushed(message);
     if (message.stage === stage.stored || message.acked) this.elsewhere?.left(message);
     this.#page();
+  }
+
+  #tellQuiet(waiting: readonly Waiting[]): void {
+    for (const { total, resolve } of waiting) if (total <= this.#leftTotal) resolve();
+    const left = waiting.filter(({ total }) => total > this.#leftTotal);
+    this.#quiet = left.length > 0 ? left : undefined;
+  }
+
+  #notCommittingPushed(message: Message): void {
+    if (!message.isCommittingPushed) return;
+    message.isCommittingPushed = false;
+    this.#committingPushed--;
   }
 
   // ---- sessions
@@ -321,9 +337,11 @@ export class Mailbox {
   detach(session: Session): void {
     if (this.#session !== session) return;
     this.#session = undefined;
-    this.#committingInWindow = 0;
-    const unacked = [...this.#window.values(), ...this.#held];
-    for (const message of unacked) message.inWindow = false;
+    for (const message of [...this.#window.values(), ...this.#held]) {
+      message.inWindow = false;
+      // The next session is to read it. What was acked is to be removed first.
+      if (!message.acked) this.#notCommittingPushed(message);
+    }
     this.#fallBehind();
     this.phase = 'away';
     for (const [node, stream] of this.#inlet?.end() ?? []) this.#delivery.routing?.refuse(node, this.name, stream);
@@ -384,11 +402,14 @@ export class Mailbox {
   ack(msgId: string): void {
     const message = this.#window.get(msgId);
     if (message === undefined || message.pushedAt === 0) return;
-    if (!message.acked) this.#takeAsAcked(message);
+    message.acked = true;
     this.#leaveWindow(message);
     if (message.hop !== undefined) this.#delivery.routing?.acked(message.hop, this.name);
     if (message.hop !== undefined || message.mayBeStored) this.#finishUnsure(message);
-    if (this.#paging && message.stage === stage.stored) this.#removedMeanwhile.add(message.position);
+    if (this.#paging && message.stage === stage.stored) {
+      this.#removedMeanwhile ??= new Set();
+      this.#removedMeanwhile.add(message.position);
+    }
     this.#delivery.acked(message);
     if (this.phase !== 'live') this.#page();
   }
@@ -416,16 +437,8 @@ export class Mailbox {
   /** As if it had been acked: it is not to be stored, or to be deleted when it has been. */
   #dropIfExpired(message: Message): boolean {
     if (!this.#delivery.dropIfExpired(message)) return false;
-    this.#takeAsAcked(message);
-    return true;
-  }
-
-  #takeAsAcked(message: Message): void {
     message.acked = true;
-    if (message.inWindow && (message.stage === stage.queued || message.stage === stage.writing)) {
-      this.#committingInWindow--;
-      this.#committingAcked++;
-    }
+    return true;
   }
 
   // ---- from the store
@@ -458,7 +471,7 @@ export class Mailbox {
   #page(): void {
     const session = this.#session;
     if (session === undefined || this.phase === 'live' || this.#paging || !this.#gateOpen) return;
-    if (this.#committingInWindow > 0 || this.#committingAcked > 0 || session.isCongested) return;
+    if (this.#committingPushed > 0 || session.isCongested) return;
     if (this.phase === 'joining' && this.#committing > 0) return;
     const count = serverLimits.windowMessagesMax - this.#window.size - this.#held.length;
     const bytes = serverLimits.windowBytesMax - this.#movingBytes;
@@ -467,7 +480,7 @@ export class Mailbox {
     const moving = serverLimits.windowMessagesMax - this.#stuck;
     if (!isEmpty && (count < Math.max(1, moving / 4) || bytes <= 0)) return;
     this.#paging = true;
-    this.#removedMeanwhile.clear();
+    this.#removedMeanwhile = undefined;
     const unseenTo = this.#unseenTo;
     this.#delivery.store.page(this.name, this.#cursor, count, bytes).then(
       (page) => {
@@ -495,7 +508,7 @@ export class Mailbox {
 
   #enterStored(stored: StoredMessage): void {
     this.#cursor = stored.position;
-    if (this.#removedMeanwhile.has(stored.position)) return;
+    if (this.#removedMeanwhile?.has(stored.position)) return;
     this.#inlet?.read(stored.from);
     const twin = this.#twin(stored);
     if (twin !== undefined && this.#isSame(twin, stored)) return;
@@ -552,7 +565,7 @@ export class Mailbox {
       const dueAt = message.pushedAt + this.#delivery.redeliveryDelayMs(message.pushes);
       if (dueAt <= now) {
         again.push(message);
-        bytes += message.size;
+        bytes += message.size + serverLimits.pendingOverheadBytes;
       } else if (dueAt < this.#nextRedeliveryAt) this.#nextRedeliveryAt = dueAt;
     }
     return this.#pushAgain(again) ? bytes : 0;
@@ -705,17 +718,17 @@ export class Mailbox {
     return inlet.hasFinished({ from, msgId, hash: contentHash(to, msg) });
   }
 
-  /** Another node has stored something. */
-  nudged(node: string, position: number): void {
-    const { routing } = this.#delivery;
-    if (routing === undefined || this.#session === undefined) return;
+  /** Another node has stored something. False when the receiver is not here. */
+  nudged(node: string, position: number): boolean {
+    if (this.#delivery.routing === undefined || this.#session === undefined) return false;
     if (this.phase === 'live' && position <= this.#cursor) {
       this.#caughtUpFor(node, position);
-      return;
+      return true;
     }
     this.#inlet ??= new Inlet();
     this.#inlet.nudged(node, position);
     this.#readAgain(position);
+    return true;
   }
 
   /** Something may lie in the store that has not been read. */
@@ -763,6 +776,12 @@ export class Mailbox {
   age(now: number): void {
     this.#inlet?.age(now);
   }
+}
+
+/** Until so many messages have left the committer. */
+interface Waiting {
+  readonly total: number;
+  readonly resolve: () => void;
 }
 
 /** In memory only, and accepted here: the node that accepted a message stores it. */

@@ -44,6 +44,10 @@ export class Message {
 
   /** Whom to ack, until settled. */
   sender: Sender | undefined;
+  /** When it could first not be stored; 0 when that has not been so. */
+  refusedAt = 0;
+  /** It was pushed here and is in the committer: the store is not read meanwhile. */
+  isCommittingPushed = false;
   /** It could not be stored, and its sender was told; but it is in the window, so it may be acked yet. */
   isRefused = false;
   /** How the ack goes. */

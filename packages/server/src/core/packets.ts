@@ -39,6 +39,12 @@ export interface Nudge {
   readonly position: number;
 }
 
+/** The answer to a nudge where the receiver is not: whoever has it next reads what is stored. */
+export interface Absent {
+  readonly type: 'absent';
+  readonly to: string;
+}
+
 /** All that was stored up to this position has been pushed, or is gone: a stream may begin. */
 export interface CaughtUp {
   readonly type: 'caughtUp';
@@ -78,4 +84,4 @@ export interface Finished {
   readonly hash: number;
 }
 
-export type Packet = Forward | Acked | Refused | Nudge | CaughtUp | TakeOver | Handed;
+export type Packet = Forward | Acked | Refused | Nudge | Absent | CaughtUp | TakeOver | Handed;

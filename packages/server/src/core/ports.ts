@@ -117,8 +117,8 @@ export interface Cluster {
   release(name: string, token: number): void;
   /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */
   locate(name: string): Promise<string | undefined>;
-  /** Resolves when a run of a node has ended, or is no longer sure of anything it holds. */
-  whenVoid(node: string): Promise<void>;
+  /** Calls when a run of a node has ended, or is not sure any more of anything it holds; returns how to call it off. */
+  onVoid(node: string, call: () => void): () => void;
   /** May be lost. What is not comes once, and between two nodes in the order sent. */
   send(node: string, packet: Packet): void;
 }
@@ -220,7 +220,7 @@ export interface Store {
   /**
    * Stores messages, all or none, in order: after a crash a prefix of all appends is there. For each its position, or
    * one of `APPEND`. One call at a time. In a cluster it stores nothing once this run of the node is void, and rejects
-   * with `Fenced`.
+   * with `Fenced`. It settles within a minute, and what it has rejected is not stored later.
    */
   append(messages: readonly NewMessage[]): Promise<readonly number[]>;
   hasBacklog(receiver: string): Promise<boolean>;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
 import type { Mailbox } from './mailbox.ts';
-import { Message } from './message.ts';
+import { Message, stage } from './message.ts';
 import type { Forward } from './packets.ts';
 import { Route } from './route.ts';
 
@@ -62,6 +62,20 @@ test('a stream that ends gives back what was not acked, in order; an ack of it s
   assert.ok(route.isIdle);
 });
 
+test('what is stored is still removed when its ack comes, until the owner has read to there', () => {
+  const [first, second] = [forward('a'), forward('b')];
+  route.end();
+  for (const message of [first, second]) {
+    message.stage = stage.stored;
+    route.left(message);
+  }
+  assert.ok(route.isIdle);
+  assert.deepEqual(route.acked(7, [0]), [first]);
+  assert.deepEqual(route.acked(7, [0]), []);
+  route.begin(8);
+  assert.deepEqual(route.acked(7, [1]), []);
+});
+
 test('an ack counts for its stream only, and once', () => {
   const message = forward('a');
   assert.deepEqual(route.acked(6, [0]), []);
@@ -73,8 +87,7 @@ test('what found no room in the inbox is waited for, for a while', () => {
   route.end();
   assert.ok(route.expects(message));
   assert.deepEqual(route.overdue(1e6, 0), [], 'it may yet be stored');
-  message.isRefused = true;
-  message.persistAt = 1000;
+  message.refusedAt = 1000;
   assert.deepEqual(route.overdue(1999, 1000), []);
   assert.deepEqual(route.overdue(2000, 1000), [message]);
   route.left(message);

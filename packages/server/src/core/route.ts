@@ -1,5 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
-import type { Message } from './message.ts';
+import { type Message, stage } from './message.ts';
 import type { Forward } from './packets.ts';
 
 /**
@@ -17,6 +17,8 @@ import type { Forward } from './packets.ts';
 export class Route {
   /** The node that holds the receiver; `undefined` until it has been found. */
   owner: string | undefined;
+  /** The one before it was looked for again. */
+  lastOwner: string | undefined;
   /** It is being found. */
   isSeeking = false;
   /** The last position that this node has stored, or may have stored, since the owner last caught up. */
@@ -34,6 +36,8 @@ export class Route {
   #forwarded = new Map<number, Message>();
   /** The same of streams that ended: they are being stored, and may be acked yet. */
   readonly #ended = new Map<number, Map<number, Message>>();
+  /** Those of them that are stored: an ack of them is one to remove, until the owner has read to there. */
+  #stored = new Map<number, Map<number, Message>>();
 
   get isDirect(): boolean {
     return this.#stream > 0;
@@ -54,6 +58,7 @@ export class Route {
     this.#bytes = 0;
     this.nudges = 0;
     this.storedTo = 0;
+    this.#stored = new Map();
   }
 
   hasRoom(bytes: number): boolean {
@@ -87,13 +92,18 @@ export class Route {
   /** The owner says that these were acked; returns those that still mattered. */
   acked(stream: number, seqs: readonly number[]): readonly Message[] {
     const unacked = stream === this.#stream ? this.#forwarded : this.#ended.get(stream);
-    if (unacked === undefined) return [];
+    const stored = this.#stored.get(stream);
     const messages: Message[] = [];
     for (const seq of seqs) {
-      const message = unacked.get(seq);
-      if (message === undefined) continue;
-      messages.push(message);
-      this.#forget(message, unacked);
+      const message = unacked?.get(seq);
+      if (message !== undefined && unacked !== undefined) {
+        messages.push(message);
+        this.#forget(message, unacked);
+      } else if (stored !== undefined) {
+        const late = stored.get(seq);
+        if (late !== undefined) messages.push(late);
+        stored.delete(seq);
+      }
     }
     return messages;
   }
@@ -116,7 +126,7 @@ export class Route {
     const messages: Message[] = [];
     for (const unacked of this.#ended.values()) {
       for (const message of unacked.values()) {
-        if (message.isRefused && now - message.persistAt >= waitMs) messages.push(message);
+        if (message.refusedAt > 0 && now - message.refusedAt >= waitMs) messages.push(message);
       }
     }
     return messages;
@@ -126,7 +136,17 @@ export class Route {
   left(message: Message): void {
     const { hop } = message;
     const unacked = hop && this.#ended.get(hop.stream);
-    if (unacked?.get(hop?.seq ?? -1) === message) this.#forget(message, unacked);
+    if (hop === undefined || unacked?.get(hop.seq) !== message) return;
+    this.#forget(message, unacked);
+    if (message.stage !== stage.stored || message.acked) return;
+    const stored = this.#stored.get(hop.stream);
+    if (stored === undefined) this.#stored.set(hop.stream, new Map([[hop.seq, message]]));
+    else stored.set(hop.seq, message);
+  }
+
+  /** The receiver is on another node now, which numbers streams anew. */
+  forgetStored(): void {
+    this.#stored = new Map();
   }
 
   #forget(message: Message, unacked: Map<number, Message>): void {

@@ -96,7 +96,12 @@ export class Routing {
         return true;
       }
       case 'nudge':
-        this.#mailbox(packet.to)?.nudged(from, packet.position);
+        if (this.#mailbox(packet.to)?.nudged(from, packet.position) !== true) {
+          this.send(from, { type: 'absent', to: packet.to });
+        }
+        return true;
+      case 'absent':
+        this.#mailbox(packet.to)?.elsewhere?.absent(from);
         return true;
       case 'acked':
         this.#mailbox(packet.to)?.elsewhere?.acked(packet.stream, packet.seqs);

@@ -131,9 +131,13 @@ export class Sender {
     this.#writtenTo.add(receiver);
   }
 
-  /** The session has ended; returns what is on its way, in the order accepted. */
-  leave(): Message[] {
+  /** The session has ended. */
+  leave(): void {
     this.#isLeaving = true;
+  }
+
+  /** What is on its way, in the order accepted. */
+  pending(): Message[] {
     const pending: Message[] = [];
     for (const generation of [this.#older, this.#newer]) {
       for (const content of generation.values()) if (typeof content !== 'number') pending.push(content);
@@ -171,7 +175,7 @@ export class Sender {
   }
 
   get isIdle(): boolean {
-    return this.session === undefined && this.ids === 0;
+    return this.session === undefined && this.ids === 0 && this.#undecided === 0;
   }
 
   /** Whether reading from this sender may go on after it was full: at half, so that it does not stutter. */

@@ -292,8 +292,10 @@ export class Session {
 
   /** What the session needs could not be loaded: it is nobody's again, and may try once more. */
   loginUndone(): void {
+    // A session that has ended has left its name, which another may have by now.
+    if (this.#isClosed) return;
     this.#leaveName();
-    if (!this.#isClosed) this.login = undefined;
+    this.login = undefined;
     this.loginFailed();
   }
 
