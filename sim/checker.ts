@@ -57,9 +57,12 @@ export class Checker extends History {
   override serverEnded(how: 'crash' | 'stop', run: number): void {
     super.serverEnded(how, run);
     for (const [name, connection] of this.#current) if (connection.run === run) this.#current.delete(name);
-    if (!this.#isCluster) this.#accepted.clear();
     this.#forget(run);
-    this.#senders.clear();
+    if (this.#isCluster) for (const { pending } of this.#senders.values()) pending.clear();
+    else {
+      this.#accepted.clear();
+      this.#senders.clear();
+    }
   }
 
   /** What only this run knew of names that were last with it is lost. */

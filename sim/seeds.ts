@@ -1,5 +1,10 @@
 /** Seeds that failed once, kept for good: each with what it found. */
-export const keptSeeds: readonly { readonly seed: number; readonly nodes?: number; readonly found: string }[] = [
+export const keptSeeds: readonly {
+  readonly seed: number;
+  readonly nodes?: number;
+  readonly minutes?: number;
+  readonly found: string;
+}[] = [
   {
     seed: 4,
     found: 'stored while the store was being read to its end: passed over until the next session, out of order',
@@ -37,6 +42,21 @@ export const keptSeeds: readonly { readonly seed: number; readonly nodes?: numbe
   { seed: 89, nodes: 2, found: 'acked while the store was read: pushed again from the page' },
   { seed: 95, nodes: 2, found: 'a claim whose answer came late: the session on the other node was not ended' },
   { seed: 95, nodes: 3, found: 'a stream began while it was not known whether what came before was stored' },
+  {
+    seed: 32,
+    nodes: 2,
+    found: 'what a session sent and was in memory came behind the first message of the next session',
+  },
+  { seed: 3045, nodes: 3, minutes: 5, found: 'forwards that were refused kept a route from being direct' },
+  { seed: 7035, nodes: 3, minutes: 6, found: 'a first message that was in the store already was no barrier' },
+  {
+    seed: 7037,
+    nodes: 3,
+    minutes: 6,
+    found: 'an ack from another node was counted down and never up: the store was read too early',
+  },
+  { seed: 7038, nodes: 3, minutes: 6, found: 'an answer to older news began a stream' },
+  { seed: 7053, nodes: 3, minutes: 6, found: 'what its node had not taken was waited for' },
   { seed: 1305, nodes: 3, found: 'a forward that found no room in the inbox was waited for without end' },
   { seed: 1361, nodes: 2, found: 'an id found in the store was acked and not remembered' },
   { seed: 1448, nodes: 3, found: 'stored long after it was forwarded, when its ack had been forgotten' },

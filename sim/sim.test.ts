@@ -13,14 +13,16 @@ const FRESH_SEEDS = 40;
 /** Of clusters, of each size. */
 const CLUSTER_SEEDS = 16;
 const CLUSTER_SIZES = [2, 3, 5];
+const LONG_SEEDS = 3;
+const LONG_MINUTES = 6;
 
-async function runAll(seeds: readonly number[], nodes?: number): Promise<RunSummary[]> {
+async function runAll(seeds: readonly number[], nodes?: number, minutes?: number): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
   const left = [...seeds];
   await new Crew().run(
     () => {
       const seed = left.shift();
-      return seed === undefined ? undefined : { seed, minutes: undefined, clients: undefined, nodes, bug: undefined };
+      return seed === undefined ? undefined : { seed, minutes, clients: undefined, nodes, bug: undefined };
     },
     (run) => {
       runs.push(run);
@@ -55,12 +57,22 @@ for (const nodes of CLUSTER_SIZES) {
   test(`a cluster of ${nodes} nodes keeps every rule`, async (t) => {
     const first = Math.floor(Math.random() * 2 ** 31);
     t.diagnostic(`npm run sim -- --seed ${first} --seeds ${CLUSTER_SEEDS} --nodes ${nodes}`);
-    const kept = keptSeeds.filter((each) => each.nodes === nodes).map(({ seed }) => seed);
+    const kept = keptSeeds.filter((each) => each.nodes === nodes && each.minutes === undefined).map(({ seed }) => seed);
     const fixed = Array.from({ length: CLUSTER_SEEDS }, (_, i) => i + 1);
     const fresh = Array.from({ length: CLUSTER_SEEDS }, (_, i) => first + i);
     assertClean(await runAll([...new Set([...fixed, ...kept, ...fresh])], nodes), ` --nodes ${nodes}`);
   });
 }
+
+test('long trouble: what is remembered for minutes is forgotten in time, and not before', async (t) => {
+  const first = Math.floor(Math.random() * 2 ** 31);
+  for (const nodes of [1, 3]) {
+    t.diagnostic(`npm run sim -- --seed ${first} --seeds ${LONG_SEEDS} --nodes ${nodes} --minutes ${LONG_MINUTES}`);
+    const kept = keptSeeds.filter((each) => each.minutes !== undefined && each.nodes === nodes).map(({ seed }) => seed);
+    const seeds = [...kept, ...Array.from({ length: LONG_SEEDS }, (_, i) => first + i)];
+    assertClean(await runAll(seeds, nodes, LONG_MINUTES), ` --nodes ${nodes} --minutes ${LONG_MINUTES}`);
+  }
+});
 
 for (const nodes of [1, 3]) {
   test(`the same seed goes the same way, with ${nodes} nodes`, async () => {

@@ -314,6 +314,8 @@ export class Delivery {
 
   /** The receiver has not acked it in time, and there is no room for it in the inbox. */
   giveUp(message: Message): void {
+    // Also where nobody waits for it any more.
+    message.mailbox.dropped(message);
     this.#drop(message)?.session?.pendingEnded();
   }
 

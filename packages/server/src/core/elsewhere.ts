@@ -1,7 +1,7 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
 import { type Message, stage } from './message.ts';
-import type { CaughtUp } from './packets.ts';
+import type { CaughtUp, Refused } from './packets.ts';
 import { Route } from './route.ts';
 import type { Routing } from './routing.ts';
 
@@ -80,6 +80,7 @@ export class Elsewhere {
     }
     this.#route.storedTo = Math.max(this.#route.storedTo, position);
     this.#route.nudges = 0;
+    this.#route.news = this.#routing.nextNumber();
     this.#routing.nudgeLater(this);
   }
 
@@ -90,14 +91,14 @@ export class Elsewhere {
     route.nudgedAt = this.#delivery.time.now();
     const to = this.#home.name;
     if (route.owner === undefined) this.#seek(route);
-    else this.#routing.send(route.owner, { type: 'nudge', to, position: route.storedTo });
+    else this.#routing.send(route.owner, { type: 'nudge', to, position: route.storedTo, news: route.news });
   }
 
   #seek(route: Route): void {
     if (route.isSeeking) return;
     route.isSeeking = true;
     const { cluster } = this.#routing;
-    const { storedTo } = route;
+    const { news } = route;
     cluster.locate(this.#home.name).then(
       (owner) => {
         route.isSeeking = false;
@@ -107,7 +108,7 @@ export class Elsewhere {
           route.owner = owner;
           route.lastOwner = owner;
           this.nudge();
-        } else if (route.storedTo !== storedTo) {
+        } else if (route.news !== news) {
           // Stored since it was asked: the answer may be too old.
           this.#routing.nudgeLater(this);
         } else if (route.isIdle) this.end();
@@ -151,23 +152,33 @@ export class Elsewhere {
 
   // ---- what the receiver's node says
 
-  caughtUp(node: string, { position, stream }: CaughtUp): void {
+  caughtUp(node: string, { news, stream }: CaughtUp): void {
     const route = this.#route;
     if (route === undefined || route.isDirect || route.owner !== node) return;
     // What may still be stored must have been read before a stream begins: its acks are not known for longer.
-    if (this.#home.isCommitting || !route.isIdle || position < route.storedTo) return;
+    if (this.#home.isCommitting || !route.isIdle || news < route.news) return;
     route.begin(stream);
     route.usedAt = this.#delivery.time.now();
   }
 
-  refused(node: string, stream: number): void {
+  refused(node: string, { stream, seq }: Refused): void {
     const route = this.#route;
-    if (route === undefined || route.stream !== stream || route.owner !== node) return;
-    this.#leave(route);
-    this.endStream();
+    if (route === undefined || route.lastOwner !== node) return;
+    const isPresent = route.stream === stream;
+    const unacked = isPresent ? route.end() : [];
+    this.#giveUpUntaken(route, stream, seq);
+    for (const message of unacked) if (message.stage === stage.accepted) this.#home.commit(message);
+    if (!isPresent) return;
     route.owner = undefined;
     // With nothing to store there is nothing to nudge for, and the next message begins anew.
-    if (!this.#home.isCommitting) this.end();
+    if (!this.#home.isCommitting && route.isIdle) this.end();
+  }
+
+  /** What was not taken cannot be acked: where there was no room for it in the inbox either, it is not waited for. */
+  #giveUpUntaken(route: Route, stream: number, seq: number): void {
+    const before = route.overdue(this.#delivery.time.now(), 0);
+    route.untaken(stream, seq);
+    for (const message of before) if (message.hop === undefined) this.#delivery.giveUp(message);
   }
 
   /** The receiver is not there (any more). What is stored for it, it reads when it comes. */

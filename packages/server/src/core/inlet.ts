@@ -78,12 +78,19 @@ export class Inlet {
     return 'next';
   }
 
-  /** Takes nothing more of the stream; false when that was so before. */
-  refuse(node: string, stream: number): boolean {
+  /** Takes neither this message of the stream nor anything behind it; false when that was so before. */
+  refuse({ node, stream, seq }: Hop): boolean {
     const known = this.#streams.get(node);
     if (known?.number !== stream || known.isRefused) return false;
     known.isRefused = true;
+    known.next = seq;
     return true;
+  }
+
+  /** The first message of a stream that was not taken; 0 when it is not known, so that no ack of it will come. */
+  taken(node: string, stream: number): number {
+    const known = this.#streams.get(node);
+    return known?.number === stream ? known.next : 0;
   }
 
   /** A new stream begins when all of the older ones is stored and has been read, or was never stored. */
@@ -146,12 +153,12 @@ export class Inlet {
 
   // ---- news of the store
 
-  nudged(node: string, position: number): void {
-    this.#nudges.set(node, Math.max(position, this.#nudges.get(node) ?? 0));
+  nudged(node: string, news: number): void {
+    this.#nudges.set(node, Math.max(news, this.#nudges.get(node) ?? 0));
   }
 
   /** Who is to be told that all has been read. */
-  takeNudges(): readonly (readonly [node: string, position: number])[] {
+  takeNudges(): readonly (readonly [node: string, news: number])[] {
     if (this.#nudges.size === 0) return NONE;
     const nudges = [...this.#nudges];
     this.#nudges.clear();

@@ -2,8 +2,8 @@ import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
 import { Elsewhere } from './elsewhere.ts';
 import { Inlet } from './inlet.ts';
-import { contentHash, Message, stage } from './message.ts';
-import type { Finished, Forward } from './packets.ts';
+import { contentHash, type Hop, Message, stage } from './message.ts';
+import type { Finished, Forward, Nudge } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
 import type { Session } from './session.ts';
 
@@ -73,6 +73,8 @@ export class Mailbox {
   #removedMeanwhile: Set<number> | undefined;
   /** The last message of the store that has not been in the window; 0 when all have. */
   #unseenTo = 0;
+  /** Counts what was stored and told: what came while the store was read may not be in what was read. */
+  #news = 0;
   #nextRedeliveryAt = 0;
   /** Places in the window that have not moved for some time. */
   #stuck = 0;
@@ -190,7 +192,7 @@ export class Mailbox {
     if (this.#joiners.length === 0) return;
     for (const message of this.#joiners.splice(0)) {
       if (isOursToStore(message)) this.commit(message);
-      else if (message.hop !== undefined) this.#refuse(message.hop.node, message.hop.stream);
+      else if (message.hop !== undefined) this.#refuse(message.hop);
     }
   }
 
@@ -227,6 +229,7 @@ export class Mailbox {
     } else {
       message.msg = undefined;
       this.#unseenTo = position;
+      this.#news++;
     }
     if (this.phase === 'away') this.elsewhere?.hasNews(position);
     this.#left(message);
@@ -344,7 +347,7 @@ export class Mailbox {
     }
     this.#fallBehind();
     this.phase = 'away';
-    for (const [node, stream] of this.#inlet?.end() ?? []) this.#delivery.routing?.refuse(node, this.name, stream);
+    for (const [node, stream] of this.#inlet?.end() ?? []) this.#delivery.routing?.refuse(node, this.name, stream, 0);
     this.#window = NO_WINDOW;
     this.#held = NO_MESSAGES;
     this.#outbox = NO_MESSAGES;
@@ -481,7 +484,7 @@ export class Mailbox {
     if (!isEmpty && (count < Math.max(1, moving / 4) || bytes <= 0)) return;
     this.#paging = true;
     this.#removedMeanwhile = undefined;
-    const unseenTo = this.#unseenTo;
+    const news = this.#news;
     this.#delivery.store.page(this.name, this.#cursor, count, bytes).then(
       (page) => {
         if (this.#session !== session) return;
@@ -489,7 +492,7 @@ export class Mailbox {
         for (const stored of page.messages) this.#enterStored(stored);
         if (!page.end) {
           if (this.phase === 'joining') this.#fallBehind();
-        } else if (this.#unseenTo === unseenTo) this.#reachedEnd();
+        } else if (this.#news === news) this.#reachedEnd();
         // What was stored since may not be in what was read. From now on nothing more is, and it is read again.
         else this.phase = 'joining';
         this.#page();
@@ -631,13 +634,14 @@ export class Mailbox {
     const { routing } = this.#delivery;
     if (routing === undefined) return;
     if (this.#session === undefined) {
-      routing.refuse(node, this.name, packet.stream);
+      routing.refuse(node, this.name, packet.stream, 0);
       return;
     }
     this.#inlet ??= new Inlet();
+    const { stream } = packet;
     const admitted = this.#inlet.admit(packet, node);
     if (admitted === 'next') this.#takeForwarded(node, packet);
-    else if (admitted === 'refuse') routing.refuse(node, this.name, packet.stream);
+    else if (admitted === 'refuse') routing.refuse(node, this.name, stream, this.#inlet.taken(node, stream));
   }
 
   #takeForwarded(node: string, packet: Forward): void {
@@ -648,7 +652,7 @@ export class Mailbox {
     message.hop = hop;
     if (this.#delivery.hasExpired(message)) {
       // The node that accepted it stores it, and so it is found to have expired.
-      this.#refuse(node, stream);
+      this.#refuse(hop);
       return;
     }
     if (this.#inlet?.hasFinished(message) === true) {
@@ -658,7 +662,7 @@ export class Mailbox {
     }
     const twin = this.#twin(message) ?? this.#joinerLike(message);
     if (twin !== undefined && twin.hash === hash) twin.hop = hop;
-    else if (twin !== undefined || !this.#placeForwarded(message)) this.#refuse(node, stream);
+    else if (twin !== undefined || !this.#placeForwarded(message)) this.#refuse(hop);
   }
 
   #placeForwarded(message: Message): boolean {
@@ -671,8 +675,8 @@ export class Mailbox {
     return true;
   }
 
-  #refuse(node: string, stream: number): void {
-    if (this.#inlet?.refuse(node, stream)) this.#delivery.routing?.refuse(node, this.name, stream);
+  #refuse(hop: Hop): void {
+    if (this.#inlet?.refuse(hop)) this.#delivery.routing?.refuse(hop.node, this.name, hop.stream, hop.seq);
   }
 
   /** It was acked, and may lie in the store, or come there: then it is to be removed, and not pushed again. */
@@ -680,7 +684,7 @@ export class Mailbox {
     if (message.stage === stage.stored || this.#delivery.routing === undefined) return;
     this.#inlet ??= new Inlet();
     this.#inlet.finish(message, this.#delivery.time.now());
-    if (message.mayBeStored && this.phase !== 'away') this.#readAgain(Number.POSITIVE_INFINITY);
+    if (message.mayBeStored && this.phase !== 'away') this.#readAgain();
   }
 
   /** Whether what was read from the store is this message of the window, which has the same sender and msgId. */
@@ -719,44 +723,45 @@ export class Mailbox {
   }
 
   /** Another node has stored something. False when the receiver is not here. */
-  nudged(node: string, position: number): boolean {
+  nudged(node: string, { position, news }: Nudge): boolean {
     if (this.#delivery.routing === undefined || this.#session === undefined) return false;
     if (this.phase === 'live' && position <= this.#cursor) {
-      this.#caughtUpFor(node, position);
+      this.#caughtUpFor(node, news);
       return true;
     }
     this.#inlet ??= new Inlet();
-    this.#inlet.nudged(node, position);
-    this.#readAgain(position);
+    this.#inlet.nudged(node, news);
+    this.#readAgain();
     return true;
   }
 
   /** Something may lie in the store that has not been read. */
-  #readAgain(unseenTo: number): void {
+  #readAgain(): void {
     this.#hasStored = true;
-    this.#unseenTo = unseenTo;
+    this.#unseenTo = Number.POSITIVE_INFINITY;
+    this.#news++;
     if (this.phase === 'live') this.phase = 'joining';
     this.#page();
   }
 
   /** All that was stored has been in the window. */
   #tellNudgers(): void {
-    for (const [node, position] of this.#inlet?.takeNudges() ?? []) this.#caughtUpFor(node, position);
+    for (const [node, news] of this.#inlet?.takeNudges() ?? []) this.#caughtUpFor(node, news);
   }
 
-  #caughtUpFor(node: string, position: number): void {
+  #caughtUpFor(node: string, news: number): void {
     const { routing } = this.#delivery;
     if (routing === undefined) return;
     this.#inlet ??= new Inlet();
-    const stream = this.#inlet.grant(node, () => routing.nextStream());
-    routing.send(node, { type: 'caughtUp', to: this.name, position, stream });
+    const stream = this.#inlet.grant(node, () => routing.nextNumber());
+    routing.send(node, { type: 'caughtUp', to: this.name, news, stream });
   }
 
   /** A node may have stored something and ended before it could tell. */
   #look(now: number): void {
     this.#nextLookAt = now + serverLimits.storeLookEveryMs;
     this.#inlet?.age(now);
-    this.#readAgain(Number.POSITIVE_INFINITY);
+    this.#readAgain();
   }
 
   // ---- in a cluster, from node to node

@@ -30,6 +30,8 @@ export interface Refused {
   readonly type: 'refused';
   readonly to: string;
   readonly stream: number;
+  /** The first message of it that was not taken, or of which no ack will come. */
+  readonly seq: number;
 }
 
 /** Something was stored for a receiver, up to this position. */
@@ -37,6 +39,8 @@ export interface Nudge {
   readonly type: 'nudge';
   readonly to: string;
   readonly position: number;
+  /** Grows with each news of the sending node for this receiver. */
+  readonly news: number;
 }
 
 /** The answer to a nudge where the receiver is not: whoever has it next reads what is stored. */
@@ -45,11 +49,11 @@ export interface Absent {
   readonly to: string;
 }
 
-/** All that was stored up to this position has been pushed, or is gone: a stream may begin. */
+/** All that was stored up to this nudge has been pushed, or is gone: a stream may begin. */
 export interface CaughtUp {
   readonly type: 'caughtUp';
   readonly to: string;
-  readonly position: number;
+  readonly news: number;
   /** The number of that stream. */
   readonly stream: number;
 }

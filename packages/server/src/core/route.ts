@@ -23,6 +23,8 @@ export class Route {
   isSeeking = false;
   /** The last position that this node has stored, or may have stored, since the owner last caught up. */
   storedTo = 0;
+  /** The number of the last news: that something was stored, or may have been. */
+  news = 0;
   /** When the owner was last nudged, and how often since it last caught up. */
   nudgedAt = 0;
   nudges = 0;
@@ -87,6 +89,18 @@ export class Route {
     this.#forwarded = new Map();
     this.#stream = 0;
     return [...unacked.values()];
+  }
+
+  /** The owner has not taken these of a stream, or no ack of them will come: they are waited for no more. */
+  untaken(stream: number, from: number): void {
+    for (const unacked of [this.#ended.get(stream), this.#stored.get(stream)]) {
+      for (const [seq, message] of unacked ?? []) {
+        if (seq < from) continue;
+        unacked?.delete(seq);
+        message.hop = undefined;
+      }
+    }
+    if (this.#ended.get(stream)?.size === 0) this.#ended.delete(stream);
   }
 
   /** The owner says that these were acked; returns those that still mattered. */

@@ -10,7 +10,7 @@ export class Routing {
   readonly cluster: Cluster;
   readonly #time: Time;
   readonly #mailbox: (name: string) => Mailbox | undefined;
-  #streams = 0;
+  #numbers = 0;
   /** Receivers to whom there is a route. */
   readonly #routed = new Set<Elsewhere>();
   /** Something was stored for them in this turn. */
@@ -24,9 +24,9 @@ export class Routing {
     this.#mailbox = mailbox;
   }
 
-  /** Streams to this node are numbered over all receivers. */
-  nextStream(): number {
-    return ++this.#streams;
+  /** For streams to this node, and for its news to others: they grow over all receivers. */
+  nextNumber(): number {
+    return ++this.#numbers;
   }
 
   send(node: string, packet: Packet): void {
@@ -80,8 +80,8 @@ export class Routing {
     });
   }
 
-  refuse(node: string, to: string, stream: number): void {
-    this.send(node, { type: 'refused', to, stream });
+  refuse(node: string, to: string, stream: number, seq: number): void {
+    this.send(node, { type: 'refused', to, stream, seq });
   }
 
   // ---- from other nodes
@@ -91,12 +91,12 @@ export class Routing {
     switch (packet.type) {
       case 'forward': {
         const mailbox = this.#mailbox(packet.to);
-        if (mailbox === undefined) this.refuse(from, packet.to, packet.stream);
+        if (mailbox === undefined) this.refuse(from, packet.to, packet.stream, 0);
         else mailbox.forwarded(from, packet);
         return true;
       }
       case 'nudge':
-        if (this.#mailbox(packet.to)?.nudged(from, packet.position) !== true) {
+        if (this.#mailbox(packet.to)?.nudged(from, packet) !== true) {
           this.send(from, { type: 'absent', to: packet.to });
         }
         return true;
@@ -107,7 +107,7 @@ export class Routing {
         this.#mailbox(packet.to)?.elsewhere?.acked(packet.stream, packet.seqs);
         return true;
       case 'refused':
-        this.#mailbox(packet.to)?.elsewhere?.refused(from, packet.stream);
+        this.#mailbox(packet.to)?.elsewhere?.refused(from, packet);
         return true;
       case 'caughtUp':
         this.#mailbox(packet.to)?.elsewhere?.caughtUp(from, packet);
