@@ -123,7 +123,7 @@ test('it asks the dispatcher, comes online, and answers any message as it came',
   }
   app.sendRaw(app.frame(200, `{"to":${JSON.stringify(id)},"msg":[ 1e2 , { "a" :\t"b" } ] }`, { msgId: 'spaced' }));
   await app.until(() => answersOf(app).find(({ re }) => re === 'spaced'), 'the answer to what has white space');
-  assert.equal(lamp.out.at(-1), `"${app.name}": [ 1e2 , { "a" :\t"b" } ]`);
+  await lamp.says(`"${app.name}": [ 1e2 , { "a" :\t"b" } ]`);
   assertSound(lamp);
 });
 

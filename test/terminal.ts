@@ -28,7 +28,8 @@ export class Terminal implements AsyncDisposable {
   /** @param command for a shell, which has the terminal for its own */
   constructor(command: string, env: Readonly<Record<string, string>> = {}, cwd?: string) {
     const child = spawn('script', ['--quiet', '--return', '--flush', '--command', command, '/dev/null'], {
-      env: { ...ownEnvironment(), TERM: 'xterm', SHELL: '/bin/sh', ...env },
+      // A terminal is that of a person: what a build machine says of itself would take its colours.
+      env: { ...ownEnvironment(), TERM: 'xterm', SHELL: '/bin/sh', CI: undefined, ...env },
       cwd,
       stdio: 'pipe',
     });
