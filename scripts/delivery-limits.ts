@@ -207,6 +207,13 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     metric: expired('age'),
   },
   { name: 'expirySweepFirstMs', happens: 'the first time after the start', sender: nothing, metric: expired('age') },
+  {
+    name: 'inboxClearEveryMs',
+    happens: 'a full inbox is looked through for messages whose `ttl` has run out, at most once in this time',
+    sender: 'refused; sent again later, there may be room',
+    metric: expired('ttl'),
+  },
+  { name: 'inboxesClearedMax', happens: 'others may be looked through more often', sender: nothing },
   { name: 'expiryLogMs', happens: 'what was dropped meanwhile is told in the log, by receiver', sender: nothing },
   { name: 'expiryReceiversLoggedMax', happens: 'further receivers share one line', sender: nothing },
   {

@@ -171,6 +171,12 @@ export const serverLimits = {
   expirySweepMs: 60 * MINUTE_MS,
   /** The first time after the start. */
   expirySweepFirstMs: MINUTE_MS,
+  /**
+   * An inbox that is full is looked through for messages whose `ttl` has run out, this often at most; when that was is
+   * remembered of so many.
+   */
+  inboxClearEveryMs: MINUTE_MS,
+  inboxesClearedMax: 1_000,
   /** Dropped messages are told in the log this often, a line for each of so many receivers and one for all others. */
   expiryLogMs: 10 * SECOND_MS,
   expiryReceiversLoggedMax: 20,

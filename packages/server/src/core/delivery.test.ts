@@ -5,7 +5,7 @@ import { StoreAway } from './ports.ts';
 import { Bench, type BenchOptions, series, textOf } from './testing/bench.ts';
 
 const { persistAfterMs, redeliveryAfterMs, redeliveryAfterMsMax, refetchAfterMs, rememberedForMs } = serverLimits;
-const { expiryLogMs } = serverLimits;
+const { expiryLogMs, inboxClearEveryMs } = serverLimits;
 const CHECK_MS = 1_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -113,6 +113,27 @@ describe('temporary refusals', () => {
     bob.ack('am-2');
     await bench.settle();
     assert.deepEqual(ann.acks.at(-1), 'am-2');
+  });
+
+  test('a full inbox is looked through for what has outlived its ttl, at most once a minute', async () => {
+    const { bench, ann } = await withAway({ inboxMessagesMax: 4 });
+    const refused = async (msgId: string): Promise<boolean> => {
+      ann.post('bob', msgId);
+      await bench.settle();
+      return ann.acks.at(-1) !== msgId;
+    };
+    ann.post('bob', 'stale', 1, { ttl: 1 });
+    ann.post('bob', 'lasting');
+    await bench.settle();
+    assert.equal(await refused('early'), true);
+    await bench.pass(1000);
+    assert.equal(await refused('late'), true, 'it was looked through a second ago');
+    await bench.pass(inboxClearEveryMs);
+    assert.equal(await refused('late'), true, 'it is looked through when it is found full');
+    assert.deepEqual(await bench.inbox('bob'), ['lasting']);
+    assert.equal(bench.core.counters.expiredByTtl, 1);
+    assert.equal(await refused('late'), false);
+    assert.deepEqual(await bench.inbox('bob'), ['lasting', 'late']);
   });
 
   test('the store is away: no answer, or a retry notice; nothing acked, and taken when it is back', async () => {

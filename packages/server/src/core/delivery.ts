@@ -79,6 +79,9 @@ export class Delivery {
   readonly #waitingForMemory = new Set<Session>();
   #stopping = false;
   #isSweeping = false;
+  /** When inboxes that were full were last looked through for what has expired; one at a time. */
+  readonly #clearedAt = new Map<string, number>();
+  #clearing: Promise<void> = Promise.resolve();
   #isStopped = false;
 
   constructor(ports: DeliveryPorts) {
@@ -386,6 +389,7 @@ export class Delivery {
         break;
       default:
         this.#refuse(message, 'inboxFull');
+        this.#clearLater(message.to);
     }
   }
 
@@ -458,6 +462,41 @@ export class Delivery {
   #isOnline(name: string): boolean {
     const phase = this.#mailboxes.get(name)?.phase;
     return phase !== undefined && phase !== 'away';
+  }
+
+  /** Messages whose `ttl` has run out take room in an inbox that is full: they go before what is worth more. */
+  #clearLater(receiver: string): void {
+    const now = this.time.now();
+    const last = this.#clearedAt.get(receiver);
+    if (last !== undefined && now - last < serverLimits.inboxClearEveryMs) return;
+    this.#clearedAt.delete(receiver);
+    this.#clearedAt.set(receiver, now);
+    for (const oldest of this.#clearedAt.keys()) {
+      if (this.#clearedAt.size <= serverLimits.inboxesClearedMax) break;
+      this.#clearedAt.delete(oldest);
+    }
+    this.#clearing = this.#clearing
+      .then(() => this.#clear(receiver))
+      .catch((error: unknown) => this.storeFailed(error));
+  }
+
+  /** One inbox at a time, page by page. */
+  async #clear(receiver: string): Promise<void> {
+    let dropped = 0;
+    let position = 0;
+    let isEnd = this.#isStopped || this.#isOnline(receiver);
+    while (!isEnd) {
+      const { messages, end } = await this.store.page(receiver, position, SWEEP_MESSAGES, SWEEP_BYTES);
+      for (const message of messages) {
+        if (!this.#isStale(message)) continue;
+        this.removeStored(message);
+        dropped++;
+      }
+      position = messages.at(-1)?.position ?? position;
+      isEnd = end || this.#isStopped || this.#isOnline(receiver);
+    }
+    this.counters.expiredByTtl += dropped;
+    if (dropped > 0) this.#expiries.note(receiver, 'ttl', dropped);
   }
 
   async #sweepInbox(receiver: string): Promise<void> {
