@@ -142,6 +142,43 @@ test('a message that was handled while there was no connection is acked when it 
   assert.deepEqual(world.peer.acks(), [['a']]);
 });
 
+test("an ack that would count for another sender's message with the same id is not sent", async () => {
+  const { world, device } = await online();
+  const handling = new Handling();
+  device.onMessage(handling.handle);
+  world.peer.push(...pushes('a'));
+  world.peer.close();
+  await world.time.advance(1001);
+  world.peer.push({ from: 'bob', msg: 1, msgid: 'a' });
+  handling.done('a');
+  await world.time.advance(0);
+  assert.deepEqual([handling.handed, world.peer.acks()], [['a', 'a'], []]);
+  handling.done('a');
+  await world.time.advance(0);
+  assert.deepEqual(world.peer.acks(), [['a']]);
+  world.peer.push(...pushes('a'));
+  await world.time.advance(0);
+  assert.deepEqual(
+    [handling.handed, world.peer.acks()],
+    [
+      ['a', 'a'],
+      [['a'], ['a']],
+    ],
+  );
+});
+
+test('so it is when there was no room for the other message', async () => {
+  const { world, device } = await online();
+  const handling = new Handling();
+  device.onMessage(handling.handle);
+  world.peer.push(...pushes('a'));
+  const others = Array.from({ length: clientLimits.unhandledMessagesMax }, (_, i) => `other-${i}`);
+  world.peer.push(...pushes(...others), { from: 'bob', msg: 1, msgid: 'a' });
+  handling.done('a');
+  await world.time.advance(0);
+  assert.deepEqual([handling.handed, world.peer.acks()], [['a', 'other-0'], []]);
+});
+
 test('the memory of handled ids is bounded: the last 10,000 are in it, and no more than twice as many', async () => {
   const { world, device } = await online();
   const handed: string[] = [];

@@ -37,6 +37,11 @@ export class Inbox implements MessageOwner {
   /** Acked, in two generations: when the newer is full it becomes the older, and what was that is forgotten whole. */
   #handled = new Set<string>();
   #handledBefore = new Set<string>();
+  /**
+   * What each msgId stands for on the connection of now, until it is acked. An ack names the msgId alone: one for what
+   * was pushed on an earlier connection would count for another sender's message with the same id.
+   */
+  readonly #pushed = new Map<string, string>();
   #consumer: Consumer | undefined;
   #isHandingOut = false;
   #acks: string[] = [];
@@ -83,6 +88,7 @@ export class Inbox implements MessageOwner {
   /** Acks count only for what was pushed on the connection; what is pushed again on the next is acked there. */
   offline(): void {
     this.#write = undefined;
+    this.#pushed.clear();
   }
 
   /** The login has ended: drops what was not handed out, which the server keeps, and tells the consumer. */
@@ -111,11 +117,18 @@ export class Inbox implements MessageOwner {
   }
 
   #add(pushed: PushedMessage): void {
+    const { msgId } = pushed;
     const key = keyOf(pushed);
-    if (this.#handled.has(key) || this.#handledBefore.has(key)) this.#ack(pushed.msgId);
-    else if (!this.#queue.has(key) && !this.#inHand.has(key) && this.#queue.size < clientLimits.unhandledMessagesMax) {
-      this.#queue.set(key, new Message<never>(pushed, this));
+    const isHandled = this.#handled.has(key) || this.#handledBefore.has(key);
+    const isHere = isHandled || this.#queue.has(key) || this.#inHand.has(key);
+    if (!isHere && this.#queue.size >= clientLimits.unhandledMessagesMax) {
+      // Left to a redelivery. What had its msgId before is the server's no more.
+      this.#pushed.delete(msgId);
+      return;
     }
+    this.#pushed.set(msgId, key);
+    if (isHandled) this.#ack(msgId, key);
+    else if (!isHere) this.#queue.set(key, new Message<never>(pushed, this));
   }
 
   // ---- acks
@@ -129,16 +142,19 @@ export class Inbox implements MessageOwner {
       this.#handled = new Set();
     }
     this.#handled.add(key);
-    this.#ack(message.msgId);
+    this.#ack(message.msgId, key);
   }
 
   released(message: Message<never>): void {
     const key = keyOf(message);
-    if (this.#inHand.get(key) === message) this.#inHand.delete(key);
+    if (this.#inHand.get(key) !== message) return;
+    this.#inHand.delete(key);
+    if (this.#pushed.get(message.msgId) === key) this.#pushed.delete(message.msgId);
   }
 
-  #ack(msgId: string): void {
-    if (this.#write === undefined) return;
+  #ack(msgId: string, key: string): void {
+    if (this.#write === undefined || this.#pushed.get(msgId) !== key) return;
+    this.#pushed.delete(msgId);
     this.#acks.push(msgId);
     if (this.#willAck) return;
     this.#willAck = true;
