@@ -332,6 +332,18 @@ test('no more than 2 MiB are outstanding, but one message always may be', async 
   assert.deepEqual(large.world.peer.messageIds(), ['a', 'b']);
 });
 
+test('the ack of an earlier attempt settles one that waits for room under the same msgId', async () => {
+  const sender = await Sender.online({ outstandingMessagesMax: 1 });
+  sender.send('a', { timeoutMs: 1000 });
+  await sender.world.time.advance(1000);
+  assert.equal(sender.result('a').error?.name, 'TimeoutError');
+  sender.send('b');
+  sender.send('a');
+  sender.world.peer.send(cmd.message, 'a');
+  await sender.world.time.advance(0);
+  assert.deepEqual([sender.acked(), sender.world.peer.messageIds()], [['a'], ['a', 'b']]);
+});
+
 test('a large message that waits is not overtaken by a small one', async () => {
   const sender = await Sender.online({ outstandingBytesMax: 3000 });
   sender.send('a', { msg: 'x'.repeat(2000) });

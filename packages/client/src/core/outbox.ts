@@ -101,10 +101,10 @@ export class Outbox {
 
   // ---- answers
 
+  /** Also one that waits for room may be acked, by an earlier attempt under its msgId. */
   acked(msgId: string): void {
-    const message = this.#outstanding.get(msgId);
-    if (message === undefined) return;
-    message.pending.succeed();
+    const message = this.#outstanding.get(msgId) ?? this.#waiting.get(msgId);
+    message?.pending.succeed();
   }
 
   refused(msgId: string, answer: Answer): void {
