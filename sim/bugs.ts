@@ -5,6 +5,7 @@ import type { Mailbox } from '@hawser/server/core/mailbox';
 import type { Message } from '@hawser/server/core/message';
 import { APPEND } from '@hawser/server/core/ports';
 import { Sender } from '@hawser/server/core/sender';
+import { type SdkPatch, sdkBugs } from './sdk-bugs.ts';
 import type { SimStore } from './store.ts';
 
 /** A deliberate bug: a patch of one run of the server. What the checker is worth is how soon it finds them. */
@@ -13,6 +14,8 @@ export interface Bug {
   readonly within: number;
   /** How many servers it takes to show. */
   readonly nodes?: number;
+  /** A bug of the client's package: what it patches of each. */
+  readonly sdk?: SdkPatch;
   readonly store?: (store: SimStore) => void;
   readonly core?: (core: Core) => void;
   /** Returns how to undo it, for what all runs share. */
@@ -225,10 +228,10 @@ export const bugs = {
   },
 } as const satisfies Record<string, Bug>;
 
-export type BugName = keyof typeof bugs;
+export type BugName = keyof typeof bugs | keyof typeof sdkBugs;
 
 export function bugNamed(name: string): Bug | undefined {
-  return (bugs as Record<string, Bug>)[name];
+  return (bugs as Record<string, Bug>)[name] ?? (sdkBugs as Record<string, Bug>)[name];
 }
 
 type Accept = Core['delivery']['accept'];

@@ -146,6 +146,7 @@ export class Checker extends History {
     const sent = connection.lastHanded(msgId);
     this.trace.note('refused', connection.id, sent?.id ?? -1, text);
     this.figures.refused++;
+    if (sent !== undefined) sent.isTurnedAway = true;
     if (isRetry) {
       if (!connection.nack) this.broken('refusal told', `connection ${connection.id} did not ask for: ${text}`, sent);
       return;
@@ -233,7 +234,10 @@ export class Checker extends History {
       }
       return;
     }
-    if (outcome !== 'pending' && outcome !== 'acked') return;
+    if (outcome !== 'pending' && outcome !== 'acked') {
+      message.isTurnedAway = true;
+      return;
+    }
     const before = this.#accepted.get(key);
     this.#accepted.set(key, message);
     if (outcome === 'acked') return;

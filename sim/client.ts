@@ -5,6 +5,7 @@ import { FakeCipher, fakeCiphertext, fakeSecret } from './fakes.ts';
 import type { ServerFrame } from './frames.ts';
 import type { Habits } from './habits.ts';
 import type { Host } from './host.ts';
+import type { Member } from './member.ts';
 import type { Messages, SentMessage } from './message.ts';
 import { PASSWORD, type Party } from './party.ts';
 import type { Random } from './random.ts';
@@ -38,7 +39,7 @@ type State = 'offline' | 'greeted' | 'keying' | 'logging in' | 'online';
 type Action = 'send' | 'crash' | 'reconnect' | 'log out' | 'half-close' | 'malform' | 'bind' | 'log in again' | 'fetch';
 
 /** A client with habits, good and bad. */
-export class Client implements Peer {
+export class Client implements Member, Peer {
   readonly party: Party;
   readonly habits: Habits;
   readonly #ports: ClientPorts;

@@ -1,9 +1,9 @@
 import type { Checker } from './checker.ts';
-import type { Client } from './client.ts';
 import type { WallClock } from './clock.ts';
 import type { Disk, DiskTrouble } from './disk.ts';
 import type { Host } from './host.ts';
 import type { Hub } from './hub.ts';
+import type { Member } from './member.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Trace } from './trace.ts';
@@ -56,7 +56,7 @@ export interface FaultPorts {
   readonly disk: Disk;
   readonly hosts: readonly Host[];
   readonly hub: Hub | undefined;
-  readonly clients: readonly Client[];
+  readonly clients: readonly Member[];
   readonly checker: Checker;
   readonly trace: Trace;
 }

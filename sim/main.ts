@@ -20,6 +20,7 @@ const USAGE = `npm run sim -- [options]
   --minutes M    how long the trouble lasts, simulated; drawn from the seed when not given
   --clients C    how many clients; drawn from the seed when not given
   --nodes K      how many servers (1); more than one are a cluster
+  --sdk          some of the clients are the client's package
   --bug NAME     with a deliberate bug: ${Object.keys(bugs).join(', ')}
   --trace LINES  lines of the trace to print of a failing seed (80); --trace all for the whole
   --message ID   print the trace of this message instead of the one that failed, or of all`;
@@ -35,6 +36,7 @@ const { values } = parseArgs({
     minutes: { type: 'string' },
     clients: { type: 'string' },
     nodes: { type: 'string' },
+    sdk: { type: 'boolean' },
     bug: { type: 'string' },
     trace: { type: 'string' },
     message: { type: 'string' },
@@ -54,7 +56,7 @@ function number(name: 'seed' | 'seeds' | 'for' | 'minutes' | 'clients' | 'nodes'
 const minutes = number('minutes');
 const clients = number('clients');
 const nodes = number('nodes');
-const { bug } = values;
+const { sdk, bug } = values;
 if (values.help === true || (bug !== undefined && bugNamed(bug) === undefined)) {
   console.log(USAGE);
   process.exit(values.help === true ? 0 : 2);
@@ -65,7 +67,7 @@ const count = number('for') !== undefined ? Number.POSITIVE_INFINITY : (number('
 function replay(seed: number): string {
   const options = Object.entries({ minutes, clients, nodes, bug: bug && `'${bug}'` });
   const given = options.map(([name, value]) => (value === undefined ? '' : ` --${name} ${value}`));
-  return `npm run sim -- --seed ${seed}${given.join('')}`;
+  return `npm run sim -- --seed ${seed}${given.join('')}${sdk === true ? ' --sdk' : ''}`;
 }
 
 /** Runs a seed again, with its trace, and prints what went wrong. */
@@ -75,6 +77,7 @@ async function explain(seed: number): Promise<RunSummary> {
     minutes,
     clients,
     nodes,
+    sdk,
     bug: bug === undefined ? undefined : bugNamed(bug),
     traced: TRACED,
   });
@@ -97,7 +100,9 @@ async function many(): Promise<number> {
   const until = began + (number('for') ?? Number.POSITIVE_INFINITY) * 60_000;
   let seed = first;
   const next = (): Job | undefined =>
-    seed - first >= count || performance.now() > until ? undefined : { seed: seed++, minutes, clients, nodes, bug };
+    seed - first >= count || performance.now() > until
+      ? undefined
+      : { seed: seed++, minutes, clients, nodes, sdk, bug };
   const failed: number[] = [];
   await new Crew().run(next, (run) => {
     figures.add(run);

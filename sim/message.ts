@@ -36,6 +36,8 @@ export class SentMessage {
   isDurable = false;
   /** The store refused it, so the sender was told to try again or nothing. */
   isStoreRefused = false;
+  /** The server has refused it, for now or for good, or would have told so. */
+  isTurnedAway = false;
   pushes = 0;
   /** The receiver has it: its client sent the ack. */
   receiverHasIt = false;

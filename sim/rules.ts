@@ -24,6 +24,16 @@ export const rules = {
   'left over': 'Nothing is kept of connections and messages that are gone.',
   misuse: 'The core keeps to the contract of its ports.',
   'server error': 'The server does not fail.',
+  'not settled': 'Of the client: every send settles, when its time is up at the latest.',
+  untrue: 'Of the client: what a send settles as is so.',
+  'another msgId': 'Of the client: what is sent again has the same msgId.',
+  'sent out of order': 'Of the client: messages to one receiver arrive in the order of the calls.',
+  'handled twice': 'Of the client: nothing is handed to the handler twice, but when it threw.',
+  'handled out of order': 'Of the client: messages of one sender are handed out in the order of their pushes.',
+  'acked unhandled': 'Of the client: a message is acked when its handler has returned.',
+  'conflict fought': 'Of the client: a conflict is told to its user, and it does not reconnect.',
+  'not back': 'Of the client: once all is well it is online again by itself.',
+  'client error': 'Of the client: nothing but what a handler throws is reported as an error.',
 } as const;
 
 export type Rule = keyof typeof rules;

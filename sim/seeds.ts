@@ -3,6 +3,8 @@ export const keptSeeds: readonly {
   readonly seed: number;
   readonly nodes?: number;
   readonly minutes?: number;
+  /** With clients that are the package. */
+  readonly sdk?: boolean;
   readonly found: string;
 }[] = [
   {
@@ -62,4 +64,11 @@ export const keptSeeds: readonly {
   { seed: 1448, nodes: 3, found: 'stored long after it was forwarded, when its ack had been forgotten' },
   { seed: 1499, nodes: 3, found: 'the ack of a forward that could not be stored was not passed on' },
   { seed: 1532, nodes: 3, found: 'a forward that had waited for a paused node was pushed after its ttl' },
+  {
+    seed: 3,
+    sdk: true,
+    found: 'the client acked what an earlier connection had pushed: it counted for another message with its msgId',
+  },
+  { seed: 25, sdk: true, found: 'a send that waited for room did not hear of the ack of an earlier attempt' },
+  { seed: 43, nodes: 3, sdk: true, found: 'the same' },
 ];

@@ -6,7 +6,9 @@ import { type Bug, type BugName, bugs } from './bugs.ts';
 import { rules } from './checker.ts';
 import { Crew } from './crew.ts';
 import type { RunSummary } from './figures.ts';
+import { sdkBugs } from './sdk-bugs.ts';
 import { keptSeeds } from './seeds.ts';
+import type { Job } from './worker.ts';
 
 const FIXED_SEEDS = 40;
 const FRESH_SEEDS = 40;
@@ -15,14 +17,20 @@ const CLUSTER_SEEDS = 16;
 const CLUSTER_SIZES = [2, 3, 5];
 const LONG_SEEDS = 3;
 const LONG_MINUTES = 6;
+/** With the client's package, of each size. */
+const SDK_SEEDS = 16;
+const SDK_SIZES = [1, 3];
 
-async function runAll(seeds: readonly number[], nodes?: number, minutes?: number): Promise<RunSummary[]> {
+async function runAll(
+  seeds: readonly number[],
+  { nodes, minutes, sdk }: Partial<Pick<Job, 'nodes' | 'minutes' | 'sdk'>> = {},
+): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
   const left = [...seeds];
   await new Crew().run(
     () => {
       const seed = left.shift();
-      return seed === undefined ? undefined : { seed, minutes, clients: undefined, nodes, bug: undefined };
+      return seed === undefined ? undefined : { seed, minutes, clients: undefined, nodes, sdk, bug: undefined };
     },
     (run) => {
       runs.push(run);
@@ -42,7 +50,10 @@ test('fixed seeds, and all that ever failed, keep every rule', async () => {
   const seeds = Array.from({ length: FIXED_SEEDS }, (_, i) => i + 1);
   assertClean(
     await runAll([
-      ...new Set([...seeds, ...keptSeeds.filter(({ nodes }) => nodes === undefined).map(({ seed }) => seed)]),
+      ...new Set([
+        ...seeds,
+        ...keptSeeds.filter((each) => each.nodes === undefined && each.sdk !== true).map(({ seed }) => seed),
+      ]),
     ]),
   );
 });
@@ -57,10 +68,11 @@ for (const nodes of CLUSTER_SIZES) {
   test(`a cluster of ${nodes} nodes keeps every rule`, async (t) => {
     const first = Math.floor(Math.random() * 2 ** 31);
     t.diagnostic(`npm run sim -- --seed ${first} --seeds ${CLUSTER_SEEDS} --nodes ${nodes}`);
-    const kept = keptSeeds.filter((each) => each.nodes === nodes && each.minutes === undefined).map(({ seed }) => seed);
+    const isPlain = (each: (typeof keptSeeds)[number]): boolean => each.minutes === undefined && each.sdk !== true;
+    const kept = keptSeeds.filter((each) => each.nodes === nodes && isPlain(each)).map(({ seed }) => seed);
     const fixed = Array.from({ length: CLUSTER_SEEDS }, (_, i) => i + 1);
     const fresh = Array.from({ length: CLUSTER_SEEDS }, (_, i) => first + i);
-    assertClean(await runAll([...new Set([...fixed, ...kept, ...fresh])], nodes), ` --nodes ${nodes}`);
+    assertClean(await runAll([...new Set([...fixed, ...kept, ...fresh])], { nodes }), ` --nodes ${nodes}`);
   });
 }
 
@@ -70,14 +82,40 @@ test('long trouble: what is remembered for minutes is forgotten in time, and not
     t.diagnostic(`npm run sim -- --seed ${first} --seeds ${LONG_SEEDS} --nodes ${nodes} --minutes ${LONG_MINUTES}`);
     const kept = keptSeeds.filter((each) => each.minutes !== undefined && each.nodes === nodes).map(({ seed }) => seed);
     const seeds = [...kept, ...Array.from({ length: LONG_SEEDS }, (_, i) => first + i)];
-    assertClean(await runAll(seeds, nodes, LONG_MINUTES), ` --nodes ${nodes} --minutes ${LONG_MINUTES}`);
+    assertClean(await runAll(seeds, { nodes, minutes: LONG_MINUTES }), ` --nodes ${nodes} --minutes ${LONG_MINUTES}`);
   }
 });
+
+for (const nodes of SDK_SIZES) {
+  test(`clients that are the package keep every rule, with ${nodes} nodes`, async (t) => {
+    const first = Math.floor(Math.random() * 2 ** 31);
+    t.diagnostic(`npm run sim -- --seed ${first} --seeds ${SDK_SEEDS} --nodes ${nodes} --sdk`);
+    const kept = keptSeeds.filter((each) => each.sdk === true && (each.nodes ?? 1) === nodes).map(({ seed }) => seed);
+    const fixed = Array.from({ length: SDK_SEEDS }, (_, i) => i + 1);
+    const fresh = Array.from({ length: SDK_SEEDS }, (_, i) => first + i);
+    assertClean(
+      await runAll([...new Set([...fixed, ...kept, ...fresh])], { nodes, sdk: true }),
+      ` --nodes ${nodes} --sdk`,
+    );
+  });
+
+  test(`the same seed goes the same way with the package, with ${nodes} nodes, and another than without`, async () => {
+    const seeds = [1, 2, 3];
+    const [first, second] = [
+      await runAll(seeds, { nodes, sdk: true }),
+      await runAll(seeds.toReversed(), { nodes, sdk: true }),
+    ];
+    const without = await runAll(seeds, { nodes });
+    const hashes = (runs: readonly RunSummary[]): string[] => runs.map(({ hash }) => hash);
+    assert.deepEqual(hashes(first), hashes(second));
+    assert.equal(new Set([...hashes(first), ...hashes(without)]).size, 2 * seeds.length);
+  });
+}
 
 for (const nodes of [1, 3]) {
   test(`the same seed goes the same way, with ${nodes} nodes`, async () => {
     const seeds = [1, 2, 3, 4, 5, 6];
-    const [first, second] = [await runAll(seeds, nodes), await runAll(seeds.toReversed(), nodes)];
+    const [first, second] = [await runAll(seeds, { nodes }), await runAll(seeds.toReversed(), { nodes })];
     assert.deepEqual(
       first.map(({ seed, hash }) => [seed, hash]),
       second.map(({ seed, hash }) => [seed, hash]),
@@ -97,12 +135,26 @@ test('a run has messages, crashes and stops', async () => {
   assert.ok(Object.keys(rules).length > 0);
 });
 
-for (const [bug, { within, nodes }] of Object.entries(bugs) as [BugName, Bug][]) {
-  test(`a deliberate bug is caught within ${within} seeds: ${bug}`, async () => {
+interface Deliberate {
+  readonly bug: BugName;
+  readonly within: number;
+  readonly nodes: number | undefined;
+  readonly sdk: boolean;
+}
+
+const deliberate: Deliberate[] = (Object.entries(bugs) as [BugName, Bug][]).map(([bug, { within, nodes }]) => {
+  return { bug, within, nodes, sdk: false };
+});
+for (const [bug, { within }] of Object.entries(sdkBugs) as [BugName, Bug][]) {
+  for (const nodes of SDK_SIZES) deliberate.push({ bug, within, nodes, sdk: true });
+}
+
+for (const { bug, within, nodes, sdk } of deliberate) {
+  test(`a deliberate bug is caught within ${within} seeds${sdk ? ` with ${nodes} nodes` : ''}: ${bug}`, async () => {
     let seed = 1;
     const caught: RunSummary[] = [];
     await new Crew().run(
-      () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes, bug }),
+      () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes, sdk, bug }),
       (run) => {
         if (run.violations.length === 0) return undefined;
         caught.push(run);

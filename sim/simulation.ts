@@ -7,11 +7,13 @@ import { drawClusterFaults, drawFaults, Faults } from './faults.ts';
 import { drawHabits, drawPace } from './habits.ts';
 import { Host } from './host.ts';
 import { Hub } from './hub.ts';
+import type { Member } from './member.ts';
 import { Messages } from './message.ts';
 import type { Party } from './party.ts';
 import { Random } from './random.ts';
 import { drawLimits, drawOptions, drawParties, initially } from './scenario.ts';
 import { Scheduler } from './scheduler.ts';
+import { drawSdkHabits, SdkClient } from './sdk-client.ts';
 import { Trace } from './trace.ts';
 
 export interface SimulationOptions {
@@ -21,6 +23,8 @@ export interface SimulationOptions {
   readonly clients?: number | undefined;
   /** Servers; more than one are a cluster. */
   readonly nodes?: number | undefined;
+  /** Some of the clients are the client's package. */
+  readonly sdk?: boolean | undefined;
   readonly bug?: Bug | undefined;
   /** Entries of the trace to keep in words. */
   readonly traced?: number;
@@ -45,6 +49,14 @@ const DRAIN_MS = 240_000;
 const STEP_MS = 500;
 /** How long nodes keep routes that nobody uses, and what they know of acked pushes. */
 const ROUTES_IDLE_MS = 680_000;
+
+/** Which of the clients are the package: the first one, and others with a likelihood of this run's own. */
+function drawSdkShare({ seed, sdk }: SimulationOptions): (client: number) => boolean {
+  if (sdk !== true) return () => false;
+  const random = new Random(seed, 5);
+  const share = random.pick([0.3, 0.6, 1]);
+  return (client) => random.chance(share) || client === 0;
+}
 
 /** One run: trouble, then all is well and everything must be delivered, then everybody leaves. */
 export async function simulate(options: SimulationOptions): Promise<Outcome> {
@@ -91,16 +103,21 @@ async function run(options: SimulationOptions): Promise<Outcome> {
       }),
   );
   const pace = drawPace(random, count);
-  const clients: Client[] = [];
+  const clients: Member[] = [];
+  const isSdk = drawSdkShare(options);
   const used = new Set<Party>();
   for (let i = 0; i < count; i++) {
     const party = i < parties.length ? parties[i]! : random.pick(parties);
     const own = new Random(options.seed, 100 + i);
     const habits = drawHabits(own, pace);
-    clients.push(
-      new Client(party, habits, !used.has(party), { scheduler, random: own, hosts, checker, messages, trace }),
-    );
+    const isMain = !used.has(party);
     used.add(party);
+    const ports = { scheduler, random: own, hosts, checker, messages, trace };
+    if (!isSdk(i)) clients.push(new Client(party, habits, isMain, ports));
+    else {
+      const both = { all: habits, sdk: drawSdkHabits(own) };
+      clients.push(new SdkClient(party, both, { isMain, tag: `${party.name}.${i}`, patch: options.bug?.sdk }, ports));
+    }
   }
   const plan = hub === undefined ? drawFaults(random) : drawClusterFaults(random);
   const faults = new Faults(plan, {
@@ -156,6 +173,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
     }
     if (checker.hasFailed) return;
     for (const client of clients) {
+      if (!client.isOnline && !client.hasLeft) checker.broken('not back', `${client.party.name} is not online`);
       for (const { message } of client.pending.values()) {
         if (!checker.mayHaveExpired(message)) checker.broken('no answer', `${message} was not answered`, message);
       }

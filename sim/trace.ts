@@ -35,6 +35,11 @@ export const traced = [
   'void', // node
   'node', // for ms; what befell it
   'packet', // what, from where to where
+  'called', // client, message; its life and msgId
+  'settled', // client, message; as what
+  'handed out', // client, message
+  'handled', // client, message; how it ended
+  'state', // client; which
 ] as const;
 
 export type TraceKind = (typeof traced)[number];
@@ -122,6 +127,10 @@ const ofMessage = new Set<TraceKind>([
   'durable',
   'not stored',
   'removed',
+  'called',
+  'settled',
+  'handed out',
+  'handled',
 ]);
 const entryOfMessage = new Set<TraceKind>(['durable', 'not stored', 'removed']);
 

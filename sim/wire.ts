@@ -9,10 +9,14 @@ import type { Scheduler } from './scheduler.ts';
 /** What a socket holds in memory before `drain` is told. */
 const HIGH_WATER_BYTES = 64 * 1024;
 const CLOSE_TIMEOUT_MS = 5000;
+const NO_BYTES = new Uint8Array(0);
 
 /** The client's end of a wire. */
 export interface Peer {
-  received(frames: readonly ServerFrame[]): void;
+  /** It reads the bytes itself. */
+  readonly readsBytes?: boolean;
+  /** @param bytes what the frames were read from, the peer's own; empty when it does not read bytes */
+  received(frames: readonly ServerFrame[], bytes: Uint8Array): void;
   /** The server sends no more, or the connection broke. */
   ended(): void;
 }
@@ -26,6 +30,7 @@ interface Upward {
 
 interface Downward {
   readonly bytes: number;
+  readonly raw: Uint8Array;
   readonly frames: readonly ServerFrame[];
 }
 
@@ -97,7 +102,8 @@ export class SimWire implements Wire {
   write(bytes: Uint8Array): void {
     if (this.#isEnded || this.#serverGone) return;
     const frames = this.#ports.written(bytes);
-    this.#down.push({ bytes: bytes.length, frames });
+    const raw = this.#ports.peer.readsBytes === true ? bytes.slice() : NO_BYTES;
+    this.#down.push({ bytes: bytes.length, raw, frames });
     this.unsentBytes += bytes.length;
     this.#take();
     if (this.unsentBytes >= HIGH_WATER_BYTES) this.#needsDrain = true;
@@ -154,7 +160,7 @@ export class SimWire implements Wire {
 
   #deliver(part: Downward): void {
     this.#osBytes -= part.bytes;
-    this.#ports.peer.received(part.frames);
+    this.#ports.peer.received(part.frames, part.raw);
     this.#take();
     if (this.#needsDrain && this.unsentBytes === 0 && !this.#serverGone) {
       this.#needsDrain = false;
