@@ -6,8 +6,9 @@
 /**
  * What is known of an operation that failed:
  * - `not sent`: nothing of it has left; it has had no effect and will have none
- * - `refused`: the server has said no, or not now; it has had no effect
- * - `unknown`: it was sent, and whether it took effect cannot be known. A message may still arrive, or have arrived.
+ * - `refused`: the server has said no; it has had no effect
+ * - `unknown`: it was sent, and whether it took effect cannot be known. A message may still arrive, or have arrived; also
+ *   one that was refused for now, for its receiver may have been pushed it before.
  *   To send it again and have it arrive once, use the same `msgId`.
  */
 export type Outcome = 'not sent' | 'refused' | 'unknown';
@@ -30,7 +31,7 @@ export class OperationError extends HawserError {
 
 /**
  * The server has refused. `outcome` is `refused`, or `unknown` when an earlier copy was sent on a connection that broke
- * before its answer.
+ * before its answer, and for a message that was refused for now.
  */
 export class RefusedError extends OperationError {
   override readonly name = 'RefusedError';

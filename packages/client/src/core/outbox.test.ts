@@ -222,14 +222,34 @@ test('what is refused for now is sent again after a while, until it is acked', a
   assert.deepEqual([...new Set(sender.world.peer.messageIds())], ['a']);
 });
 
-test('when time is up, the refusal for now is what is told: the message has not arrived', async () => {
+test('when time is up, the refusal for now is what is told; the message may have arrived', async () => {
   const sender = await Sender.online();
   sender.answer = refuseForNow;
   sender.send('a');
   await sender.world.time.advance(MINUTE_MS);
   const { error, at } = sender.result('a');
   assert.ok(error instanceof RefusedError);
-  assert.deepEqual([error.retry, error.outcome, at], [true, 'refused', MINUTE_MS]);
+  assert.deepEqual([error.retry, error.outcome, at], [true, 'unknown', MINUTE_MS]);
+});
+
+test('what was refused for now may have arrived, also when it is called off or refused for good later', async () => {
+  const sender = await Sender.online();
+  sender.answer = refuseForNow;
+  const abort = new AbortController();
+  sender.send('a', { signal: abort.signal });
+  sender.send('b');
+  await sender.world.time.advance(0);
+  abort.abort();
+  sender.answer = (peer, { msgId }) => peer.send(cmd.message, msgId, { code: 200, msg: 'no' });
+  await sender.world.time.advance(30_000);
+  const errors = ['a', 'b'].map((id) => sender.result(id).error as AbortedError | RefusedError);
+  assert.deepEqual(
+    errors.map(({ name, outcome }) => [name, outcome]),
+    [
+      ['AbortError', 'unknown'],
+      ['RefusedError', 'unknown'],
+    ],
+  );
 });
 
 test('a refusal says that the outcome is unknown when an earlier connection broke before its answer', async () => {
@@ -241,7 +261,7 @@ test('a refusal says that the outcome is unknown when an earlier connection brok
     await sender.reconnect();
     await sender.world.time.advance(MINUTE_MS);
     const { error } = sender.result('a');
-    assert.ok(error instanceof (retry ? TimeoutError : RefusedError));
+    assert.ok(error instanceof RefusedError);
     assert.equal(error.outcome, 'unknown');
   }
 });

@@ -112,11 +112,13 @@ export class Outbox {
     if (message === undefined) return;
     const { pending } = message;
     pending.isWritten = false;
+    // Refused for now, for want of room or of the store, it may have been pushed, and its receiver may take it.
+    pending.isUncertain ||= answer.retry;
     const outcome = pending.isUncertain ? 'unknown' : 'refused';
     const error = new RefusedError(answer.msg, answer.code, answer.retry, outcome);
     if (!answer.retry) pending.fail(error);
     else {
-      pending.trouble = error;
+      pending.refusal = pending.trouble = error;
       this.#hold(message);
     }
   }

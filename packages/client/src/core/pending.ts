@@ -1,4 +1,4 @@
-import { AbortedError, type OperationError, type Outcome, TimeoutError } from './errors.ts';
+import { AbortedError, type Outcome, TimeoutError } from './errors.ts';
 import type { Time, Timer } from './ports.ts';
 
 /** How long to wait for an operation, and how to call it off. */
@@ -17,8 +17,10 @@ export class Pending<T> {
   readonly promise: Promise<T>;
   /** Written to a connection that still stands. */
   isWritten = false;
-  /** Written to a connection that broke before the answer. */
+  /** Written to a connection that broke before the answer, or refused for now: it may have had an effect all the same. */
   isUncertain = false;
+  /** It was refused for now, and not written since. */
+  refusal: Error | undefined;
   /** Why it would time out, as far as it is known. */
   trouble: Error | undefined;
   onEnd: (error?: Error) => void = () => {};
@@ -66,12 +68,13 @@ export class Pending<T> {
   /** The connection is gone: what was written may have had an effect. */
   connectionLost(): void {
     this.isUncertain ||= this.isWritten;
+    if (this.isWritten) this.refusal = undefined;
     this.isWritten = false;
   }
 
   #timedOut(what: string, timeoutMs: number): Error {
-    // Refused for now, and nothing sent since: that is known, and more than a timeout says.
-    if (this.outcome === 'not sent' && isRefusal(this.trouble)) return this.trouble;
+    // That is known, and more than a timeout says.
+    if (!this.isWritten && this.refusal !== undefined) return this.refusal;
     const cause = this.trouble;
     return new TimeoutError(`${what}: no answer within ${timeoutMs} ms`, this.outcome, cause && { cause });
   }
@@ -84,8 +87,4 @@ export class Pending<T> {
     this.onEnd(error);
     return true;
   }
-}
-
-function isRefusal(error: Error | undefined): error is OperationError {
-  return (error as Partial<OperationError> | undefined)?.outcome === 'refused';
 }
