@@ -122,6 +122,17 @@ export const sdkBugs = {
         });
     },
   },
+  'the client says of what was refused for now that it has not arrived': {
+    within: 20,
+    sdk: (client) => {
+      const { outbox } = sessionOf(client);
+      const send = outbox.send.bind(outbox);
+      outbox.send = (...message) =>
+        send(...message).catch((error: RefusedError) => {
+          throw Object.assign(error, error.retry && { outcome: 'refused' });
+        });
+    },
+  },
   'the client waits for an ack without end': {
     within: 20,
     sdk: (client) => {

@@ -231,16 +231,18 @@ export class SdkChecker {
     }
     const answers = this.#answers.get(msgId);
     const told = `${error.name} (${error.outcome})`;
-    if (message !== undefined && answers !== undefined && answers.ackedAt >= call.at) {
+    // A refusal may still come of an earlier attempt under the same msgId.
+    const isOfThis = call.isFirst || !(error instanceof RefusedError);
+    if (message !== undefined && answers !== undefined && answers.ackedAt >= call.at && isOfThis) {
       this.#broken('untrue', `told of ${message} as ${told}, after it was acked`, message);
     }
     if (!this.#isSo(call, error, answers)) {
       this.#broken('untrue', `told of ${message ?? what} as ${told}: ${error.message}, which is not so`, message);
     }
-    if (error.outcome === 'not sent' && call.written > 0 && answers?.isRefusedForNow !== true) {
+    if (error.outcome === 'not sent' && call.written > 0) {
       this.#broken('untrue', `says of ${message ?? what} that it was not sent, which it was`, message);
     }
-    const isTaken = message !== undefined && message.acceptances > 0 && !message.isStoreRefused;
+    const isTaken = message !== undefined && message.acceptances > 0;
     if (error.outcome !== 'unknown' && call.isFirst && isTaken) {
       this.#broken('untrue', `told of ${message} as ${told}, but the server took it`, message);
     }

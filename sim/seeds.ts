@@ -71,4 +71,6 @@ export const keptSeeds: readonly {
   },
   { seed: 25, sdk: true, found: 'a send that waited for room did not hear of the ack of an earlier attempt' },
   { seed: 43, nodes: 3, sdk: true, found: 'the same' },
+  { seed: 20, sdk: true, found: 'refused for now, told of as without effect, and delivered' },
+  { seed: 5288, sdk: true, found: 'the refusal of an earlier attempt under a msgId: of the checker' },
 ];
