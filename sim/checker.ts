@@ -241,6 +241,8 @@ export class Checker extends History {
     const before = this.#accepted.get(key);
     this.#accepted.set(key, message);
     if (outcome === 'acked') return;
+    // Its node has ended, and its sender repeats it: what another node has of it joins, and is stored in this place.
+    if (!isNew && message.acceptedAt <= (this.#forgottenAt.get(from) ?? -1)) this.place(message);
     if (isNew) this.#acceptedNew(message, before);
     else if (before !== undefined && before !== message && !before.isStoreRefused && !this.mayHaveExpired(before)) {
       this.broken('unsafe ack', `${message} joined ${before}`, message);

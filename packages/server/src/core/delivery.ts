@@ -319,7 +319,14 @@ export class Delivery {
   giveUp(message: Message): void {
     // Also where nobody waits for it any more.
     message.mailbox.dropped(message);
-    this.#drop(message)?.session?.pendingEnded();
+    // It was told so, unless it has sent it again since.
+    const isTold = message.isRefused;
+    const session = this.#drop(message)?.session;
+    if (isTold || session === undefined) session?.pendingEnded();
+    else {
+      this.counters.refused.inboxFull++;
+      session.refuseMessage(message.msgId, message.isEncrypt, refusals.inboxFull);
+    }
   }
 
   /** Another node has stored it. */

@@ -3,6 +3,9 @@ import type { Message } from './message.ts';
 import type { Time } from './ports.ts';
 import type { Session } from './session.ts';
 
+/** As many ids as in so many full generations are kept when another node's are added. */
+const INHERITED_GENERATIONS = 4;
+
 /**
  * What is kept of a sender: its messages on their way, and the ids of those settled, to recognise a resend.
  *
@@ -162,11 +165,21 @@ export class Sender {
     return ids;
   }
 
-  /** Remembers ids that another node knew; returns by how much the number of ids changed. */
+  /**
+   * Remembers ids that another node knew; returns by how much the number of ids changed. Which of all are the newer ones
+   * cannot be told: so they are all kept until so many more have come, or their time is up, but not without end.
+   */
   inherit(settled: readonly (readonly [msgId: string, hash: number])[], now: number): number {
     const before = this.ids;
-    if (this.#newer.size === 0) this.#newerSince = now;
-    for (const [msgId, hash] of settled) if (this.find(msgId) === undefined) this.#newer.set(msgId, hash);
+    if (before === 0) this.#newerSince = now;
+    const all = this.#older;
+    for (const [msgId, content] of this.#newer) all.set(msgId, content);
+    for (const [msgId, hash] of settled) if (!all.has(msgId)) all.set(msgId, hash);
+    for (const [msgId, content] of all) {
+      if (all.size <= INHERITED_GENERATIONS * serverLimits.rememberedIdsPerSender) break;
+      if (typeof content === 'number') all.delete(msgId);
+    }
+    this.#newer = new Map();
     return this.ids - before;
   }
 
