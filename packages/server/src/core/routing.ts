@@ -70,17 +70,20 @@ export class Routing {
       return;
     }
     this.#acks.set(key, { hop, to, seqs: [hop.seq] });
-    if (this.#acks.size > 1) return;
-    this.#time.endOfTurn(() => {
-      const all = this.#acks;
-      this.#acks = new Map();
-      for (const { hop: first, to: name, seqs } of all.values()) {
-        this.send(first.node, { type: 'acked', to: name, stream: first.stream, seqs });
-      }
-    });
+    if (this.#acks.size === 1) this.#time.endOfTurn(() => this.#sendAcks());
   }
 
+  #sendAcks(): void {
+    const acks = this.#acks;
+    this.#acks = new Map();
+    for (const { hop, to, seqs } of acks.values()) {
+      this.send(hop.node, { type: 'acked', to, stream: hop.stream, seqs });
+    }
+  }
+
+  /** Acks of the stream are sent before: behind this none counts. */
   refuse(node: string, to: string, stream: number, seq: number): void {
+    this.#sendAcks();
     this.send(node, { type: 'refused', to, stream, seq });
   }
 
