@@ -32,7 +32,7 @@ export class Checker extends History {
   /** What each sender's msgId stands for at present. */
   readonly #accepted = new Map<string, SentMessage>();
   readonly #senders = new Map<string, { accepted: number; pending: Set<SentMessage> }>();
-  /** In which run each name last logged in, and when what was known of it was last lost. */
+  /** Which run last had each name, and when what was known of it was last lost. */
   readonly #lastRuns = new Map<string, number>();
   readonly #forgottenAt = new Map<string, number>();
 
@@ -63,6 +63,11 @@ export class Checker extends History {
       this.#accepted.clear();
       this.#senders.clear();
     }
+  }
+
+  /** This run has a name now, and is handed over what is known of it. */
+  claimed(name: string, run: number): void {
+    this.#lastRuns.set(name, run);
   }
 
   /** What only this run knew of names that were last with it is lost. */
@@ -112,7 +117,6 @@ export class Checker extends History {
     }
     if (older !== undefined) this.supersede(older);
     this.#current.set(name, connection);
-    this.#lastRuns.set(name, connection.run);
   }
 
   closed(connection: Connection): void {

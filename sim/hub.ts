@@ -53,6 +53,8 @@ export class Hub {
   loss = 0;
   /** Told of each run that holds nothing any more: what only it knew is lost, as after a crash. */
   onVoid: (run: number) => void = () => {};
+  /** Told of each claim. */
+  onClaim: (name: string, run: number) => void = () => {};
   readonly #entries = new Map<string, Entry>();
   readonly #members = new Map<string, Member>();
   /** No packet goes from one node to another before this time; by the names of both. */
@@ -158,6 +160,7 @@ export class Hub {
     owed.delete(self);
     for (const node of owed) if (this.isVoid(node)) owed.delete(node);
     this.#entries.set(name, { node: self, token, isHeld: true, at: now, owed });
+    this.onClaim(name, this.#members.get(self)?.run ?? 0);
     this.ports.trace.note('claimed', token, -1, `${name} by ${self}, before: ${[...owed].join(' ')}`);
     return { token, previous: [...owed] };
   }

@@ -84,7 +84,10 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const coreOptions = drawOptions(random);
   const limits = drawLimits(random);
   const hub = nodes > 1 ? new Hub({ scheduler, random: new Random(options.seed, 4), trace, disk }) : undefined;
-  if (hub !== undefined) hub.onVoid = (run) => checker.nodeVoid(run);
+  if (hub !== undefined) {
+    hub.onVoid = (run) => checker.nodeVoid(run);
+    hub.onClaim = (name, run) => checker.claimed(name, run);
+  }
   const hosts = Array.from(
     { length: nodes },
     (_, number) =>

@@ -88,7 +88,7 @@ export class Elsewhere {
   nudge(): void {
     const route = this.#route;
     if (route === undefined) return;
-    route.nudgedAt = this.#delivery.time.now();
+    if (route.silentSince === 0) route.silentSince = this.#delivery.time.now();
     const to = this.#home.name;
     if (route.owner === undefined) this.#seek(route);
     else this.#routing.send(route.owner, { type: 'nudge', to, position: route.storedTo, news: route.news });
@@ -129,9 +129,10 @@ export class Elsewhere {
       if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.end();
       return;
     }
-    if (this.#home.isCommitting || now - route.nudgedAt < this.#routing.nudgeDelayMs(route.nudges)) return;
+    if (route.silentSince === 0 || now - route.silentSince < this.#routing.nudgeDelayMs(route.nudges)) return;
     // It may be on another node by now.
     route.owner = undefined;
+    route.silentSince = now;
     route.nudges++;
     this.nudge();
   }
@@ -154,7 +155,9 @@ export class Elsewhere {
 
   caughtUp(node: string, { news, stream }: CaughtUp): void {
     const route = this.#route;
-    if (route === undefined || route.isDirect || route.owner !== node) return;
+    if (route === undefined || route.owner !== node) return;
+    route.silentSince = 0;
+    if (route.isDirect) return;
     // What may still be stored must have been read before a stream begins: its acks are not known for longer.
     if (this.#home.isCommitting || !route.isIdle || news < route.news) return;
     route.begin(stream);

@@ -25,8 +25,8 @@ export class Route {
   storedTo = 0;
   /** The number of the last news: that something was stored, or may have been. */
   news = 0;
-  /** When the owner was last nudged, and how often since it last caught up. */
-  nudgedAt = 0;
+  /** Since when the owner has not answered a nudge, 0 when it owes none; and how often it was nudged again. */
+  silentSince = 0;
   nudges = 0;
   /** When a message last went this way. */
   usedAt = 0;
