@@ -81,6 +81,7 @@ export class Elsewhere {
     this.#route.storedTo = Math.max(this.#route.storedTo, position);
     this.#route.nudges = 0;
     this.#route.news = this.#routing.nextNumber();
+    this.#route.usedAt = this.#delivery.time.now();
     this.#routing.nudgeLater(this);
   }
 
@@ -125,11 +126,12 @@ export class Elsewhere {
     const route = this.#route;
     if (route === undefined) return;
     this.#giveUp(serverLimits.refusedForwardsKeptMs);
-    if (route.isDirect) {
-      if (route.isIdle && now - route.usedAt >= serverLimits.routeIdleMs) this.end();
+    if (route.silentSince === 0) {
+      const isUnused = route.isIdle && !this.#home.isCommitting && now - route.usedAt >= serverLimits.routeIdleMs;
+      if (isUnused) this.end();
       return;
     }
-    if (route.silentSince === 0 || now - route.silentSince < this.#routing.nudgeDelayMs(route.nudges)) return;
+    if (now - route.silentSince < this.#routing.nudgeDelayMs(route.nudges)) return;
     // It may be on another node by now.
     route.owner = undefined;
     route.silentSince = now;
