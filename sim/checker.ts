@@ -32,8 +32,8 @@ export class Checker extends History {
   /** What each sender's msgId stands for at present. */
   readonly #accepted = new Map<string, SentMessage>();
   readonly #senders = new Map<string, { accepted: number; pending: Set<SentMessage> }>();
-  /** Which run last had each name, and when what was known of it was last lost. */
-  readonly #lastRuns = new Map<string, number>();
+  /** Which runs may know something of each name, and when something of that was last lost. */
+  readonly #knowing = new Map<string, Set<number>>();
   readonly #forgottenAt = new Map<string, number>();
 
   /** There are several nodes: what one of them changes of bindings the others may know somewhat later. */
@@ -65,14 +65,20 @@ export class Checker extends History {
     }
   }
 
-  /** This run has a name now, and is handed over what is known of it. */
+  /** This run has a name now, and is to be handed over what others know of it. */
   claimed(name: string, run: number): void {
-    this.#lastRuns.set(name, run);
+    const runs = this.#knowing.get(name);
+    if (runs === undefined) this.#knowing.set(name, new Set([run]));
+    else runs.add(run);
   }
 
-  /** What only this run knew of names that were last with it is lost. */
+  handedOver(name: string, run: number): void {
+    this.#knowing.set(name, new Set([run]));
+  }
+
+  /** What only this run knew of names is lost. */
   #forget(run: number): void {
-    for (const [name, last] of this.#lastRuns) if (last === run) this.#forgottenAt.set(name, this.#scheduler.now);
+    for (const [name, runs] of this.#knowing) if (runs.delete(run)) this.#forgottenAt.set(name, this.#scheduler.now);
   }
 
   /** Others may have what a run of a node held: what only it knew is lost. */

@@ -53,8 +53,9 @@ export class Hub {
   loss = 0;
   /** Told of each run that holds nothing any more: what only it knew is lost, as after a crash. */
   onVoid: (run: number) => void = () => {};
-  /** Told of each claim. */
+  /** Told of each claim, and when all that others knew of the name is with the run that claimed it. */
   onClaim: (name: string, run: number) => void = () => {};
+  onConfirmed: (name: string, run: number) => void = () => {};
   readonly #entries = new Map<string, Entry>();
   readonly #members = new Map<string, Member>();
   /** No packet goes from one node to another before this time; by the names of both. */
@@ -166,7 +167,10 @@ export class Hub {
   }
 
   confirm(name: string, previous: readonly string[]): void {
-    for (const node of previous) this.#entries.get(name)?.owed.delete(node);
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    for (const node of previous) entry.owed.delete(node);
+    if (entry.owed.size === 0) this.onConfirmed(name, this.#members.get(entry.node)?.run ?? 0);
   }
 
   release(name: string, token: number): void {

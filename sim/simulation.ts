@@ -87,6 +87,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   if (hub !== undefined) {
     hub.onVoid = (run) => checker.nodeVoid(run);
     hub.onClaim = (name, run) => checker.claimed(name, run);
+    hub.onConfirmed = (name, run) => checker.handedOver(name, run);
   }
   const hosts = Array.from(
     { length: nodes },
