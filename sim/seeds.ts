@@ -49,6 +49,8 @@ export const keptSeeds: readonly {
     nodes: 2,
     found: 'what a session sent and was in memory came behind the first message of the next session',
   },
+  { seed: 870436196, nodes: 3, found: 'acked while it was stored, and read from the store before that was known' },
+  { seed: 419459694, nodes: 3, found: 'a node that had ended was nudged without end while there was news' },
   { seed: 3045, nodes: 3, minutes: 5, found: 'forwards that were refused kept a route from being direct' },
   { seed: 7035, nodes: 3, minutes: 6, found: 'a first message that was in the store already was no barrier' },
   {

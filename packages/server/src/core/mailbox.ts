@@ -408,7 +408,9 @@ export class Mailbox {
     message.acked = true;
     this.#leaveWindow(message);
     if (message.hop !== undefined) this.#delivery.routing?.acked(message.hop, this.name);
-    if (message.hop !== undefined || message.mayBeStored) this.#finishUnsure(message);
+    // Also where it is being stored: what is read from the store meanwhile may have it.
+    if (message.hop !== undefined || message.mayBeStored || message.stage !== stage.accepted)
+      this.#finishUnsure(message);
     if (this.#paging && message.stage === stage.stored) {
       this.#removedMeanwhile ??= new Set();
       this.#removedMeanwhile.add(message.position);
