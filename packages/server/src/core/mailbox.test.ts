@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { serverLimits, wireLimits } from '@hawser/protocol';
+import { cmd, serverLimits, wireLimits } from '@hawser/protocol';
 import { StoreAway } from './ports.ts';
 import { Bench, series, textOf } from './testing/bench.ts';
 import type { BenchClient } from './testing/client.ts';
@@ -348,6 +348,32 @@ describe('live', () => {
     await bench.settle();
     assert.deepEqual(newer.pushedIds, [...series('m', 3), 'later']);
     assert.deepEqual(bob.pushedIds, series('m', 3));
+  });
+
+  test('takeover: an ack of the same turn is written ahead of cmd 103, behind which a client reads nothing', async () => {
+    const { bench, ann, bob } = await withOnline();
+    ann.post('bob', 'm');
+    await bench.settle();
+    const verified = Promise.withResolvers<boolean>();
+    bench.passwords.verify = () => verified.promise;
+    bench.connect().request(cmd.login, { username: 'ann', password: '1' });
+    await bench.settle();
+    const written: number[][] = [];
+    const write = ann.write.bind(ann);
+    const answers = ann.answers.length;
+    ann.write = (bytes) => {
+      write(bytes);
+      written.push([ann.acks.length, ann.answers.length - answers]);
+    };
+    bob.ack('m');
+    verified.resolve(true);
+    // The login goes on before the turn has ended.
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    assert.deepEqual(written, [
+      [1, 0],
+      [1, 1],
+    ]);
+    assert.equal(ann.answers.at(-1)?.cmd, cmd.conflict);
   });
 });
 

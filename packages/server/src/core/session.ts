@@ -301,6 +301,9 @@ export class Session {
 
   /** A newer session of the same name has taken over. */
   supersede(): void {
+    // Acks of this turn go ahead: behind cmd 103 a client reads nothing. What is to be pushed is for the newer one.
+    this.#hasPushes = false;
+    this.flush();
     this.#send(cmd.conflict, '', false, EMPTY);
     this.close('takenOver');
   }
