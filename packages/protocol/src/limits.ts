@@ -254,6 +254,8 @@ export const clientLimits = {
   // Receiving
   /** Messages received and not yet handled: four of the server's windows. Beyond it they are left to a redelivery. */
   unhandledMessagesMax: 1_024,
+  /** The same in bytes: far more than a server that keeps to its windows has on its way. */
+  unhandledBytesMax: 16 * MIB,
   /** Ids of handled messages, for de-duplication, in each of two generations: as many at least, twice as many at most. */
   handledIdsMax: 10_000,
   /** Ids in one frame of acks: at their longest they fit into it. */

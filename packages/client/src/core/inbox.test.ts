@@ -205,6 +205,31 @@ test('messages that nobody handles wait, up to a bound, unacked; what exceeds it
   assert.deepEqual(handed, ids);
 });
 
+test('so it is by their bytes: a server that pushes without end does not fill the memory', async () => {
+  const { world, device } = await online();
+  const msg = 'x'.repeat(clientLimits.unhandledBytesMax / 20);
+  const ids = Array.from({ length: 25 }, (_, n) => `m-${n}`);
+  for (const msgid of ids) world.peer.push({ from: 'ann', msg, msgid });
+  const handed: string[] = [];
+  device.onMessage(({ msgId }) => handed.push(msgId));
+  assert.deepEqual(handed, ids.slice(0, 19));
+  handed.length = 0;
+  for (const msgid of ids.slice(19)) world.peer.push({ from: 'ann', msg, msgid });
+  assert.deepEqual(handed, ids.slice(19), 'what was handed out takes no room');
+});
+
+test('names and ids longer than the protocol has make no sense: they would be remembered', async () => {
+  const { world, device } = await online();
+  const handed: string[] = [];
+  device.onMessage(({ msgId }) => handed.push(msgId));
+  const long = 'x'.repeat(129);
+  for (const odd of [{ from: long }, { to: long }, { msgid: long }, { from: 'a\nb' }, { from: '' }, { msgid: '' }]) {
+    world.peer.push({ from: 'ann', msg: 1, msgid: 'a', ...odd });
+  }
+  await world.time.advance(0);
+  assert.deepEqual([handed, world.peer.acks(), world.reports.length, device.state.phase], [[], [], 6, 'online']);
+});
+
 test('many acks go out in frames that fit', async () => {
   const { world, device } = await online();
   const ids = Array.from({ length: clientLimits.ackIdsMax + 1 }, (_, n) => `m-${n}`);

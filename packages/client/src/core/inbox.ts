@@ -1,4 +1,4 @@
-import { clientLimits, cmd, encodeText, type PushedMessage, readPush } from '@hawser/protocol';
+import { clientLimits, cmd, encodeText, isMsgId, isName, type PushedMessage, readPush } from '@hawser/protocol';
 import { HawserError, StateError } from './errors.ts';
 import { Message, type MessageOwner } from './message.ts';
 import type { Write } from './outbox.ts';
@@ -32,6 +32,7 @@ export class Inbox implements MessageOwner {
   readonly #ports: Ports;
   /** Received and not handed out, in order; those that are given out are not in it. */
   readonly #queue = new Map<string, Message<never>>();
+  #queueBytes = 0;
   /** Handed out, and neither acked nor released. */
   readonly #inHand = new Map<string, Message<never>>();
   /** Acked, in two generations: when the newer is full it becomes the older, and what was that is forgotten whole. */
@@ -73,6 +74,7 @@ export class Inbox implements MessageOwner {
     for (const [key, message] of this.#queue) {
       if (this.#consumer?.isReady !== true) break;
       this.#queue.delete(key);
+      this.#queueBytes -= message.json.length;
       this.#inHand.set(key, message);
       this.#consumer.take(message);
     }
@@ -93,22 +95,27 @@ export class Inbox implements MessageOwner {
 
   /** The login has ended: drops what was not handed out, which the server keeps, and tells the consumer. */
   end(error: Error | undefined): void {
-    this.#queue.clear();
+    this.#drop();
     this.#consumer?.end(error);
   }
 
   /** Another name logs in: what was handled under the old one says nothing of its messages. */
   forget(): void {
-    this.#queue.clear();
+    this.#drop();
     this.#inHand.clear();
     this.#handled.clear();
     this.#handledBefore.clear();
   }
 
-  /** A push (cmd 201). */
+  #drop(): void {
+    this.#queue.clear();
+    this.#queueBytes = 0;
+  }
+
+  /** A push (cmd 201). Its names and ids are what is remembered of it, so that none may be longer than the protocol has. */
   received(data: Uint8Array): void {
     const messages = readPush(data);
-    if (messages === undefined) {
+    if (!messages?.every(({ from, to, msgId }) => isName(from) && isName(to) && isMsgId(msgId))) {
       this.#ports.report(new HawserError('a push of the server makes no sense; it is not acked'));
       return;
     }
@@ -116,19 +123,30 @@ export class Inbox implements MessageOwner {
     this.handOut();
   }
 
+  /** Whether there is no room for a message of so many bytes; one always has room. */
+  #isFull(bytes: number): boolean {
+    const { size } = this.#queue;
+    if (size >= clientLimits.unhandledMessagesMax) return true;
+    return size > 0 && this.#queueBytes + bytes > clientLimits.unhandledBytesMax;
+  }
+
   #add(pushed: PushedMessage): void {
     const { msgId } = pushed;
     const key = keyOf(pushed);
     const isHandled = this.#handled.has(key) || this.#handledBefore.has(key);
     const isHere = isHandled || this.#queue.has(key) || this.#inHand.has(key);
-    if (!isHere && this.#queue.size >= clientLimits.unhandledMessagesMax) {
+    if (!isHere && this.#isFull(pushed.msg.length)) {
       // Left to a redelivery. What had its msgId before is the server's no more.
       this.#pushed.delete(msgId);
       return;
     }
     this.#pushed.set(msgId, key);
     if (isHandled) this.#ack(msgId, key);
-    else if (!isHere) this.#queue.set(key, new Message<never>(pushed, this));
+    else if (!isHere) {
+      const message = new Message<never>(pushed, this);
+      this.#queue.set(key, message);
+      this.#queueBytes += message.json.length;
+    }
   }
 
   // ---- acks
