@@ -12,7 +12,13 @@ import { spec as Spec } from 'node:test/reporters';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installCompiler } from './compiler.ts';
 
-const EVERY_TEST = ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts', 'torture/**/*.test.ts'];
+const EVERY_TEST = [
+  'packages/*/src/**/*.test.ts',
+  'test/**/*.test.ts',
+  'sim/**/*.test.ts',
+  'torture/**/*.test.ts',
+  'fuzz/**/*.test.ts',
+];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
 const OPEN_HANDLE_MS = 15_000;
