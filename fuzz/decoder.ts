@@ -17,7 +17,7 @@ const EVERY_SPLIT_BYTES_MAX = 300;
 const PLACES_BEHIND = 40;
 const BODIES_MAX = 256;
 /** One input in so many is split at every place, and one in so many is read by protobufjs as well. */
-const EVERY_SPLIT_SHARE = 64;
+const EVERY_SPLIT_SHARE = 128;
 const PROTOBUFJS_SHARE = 16;
 /** A body of which only the beginning came may have so much room, or twice what has come. */
 const FIRST_ROOM_BYTES = 4096;

@@ -48,7 +48,7 @@ interface Request extends Envelope {
   readonly isUnreadable: boolean;
   /** It came encrypted: so it may be refused by cmd 3 when the key was. */
   readonly isSecret: boolean;
-  /** Another message of the same msgId was acked: this one may have joined it. */
+  /** Another message of the same msgId was answered: this one may have joined it. */
   mayHaveJoined: boolean;
 }
 
@@ -66,6 +66,12 @@ export class Oracle {
   readonly passwordsAsked = new Set<string>();
   /** What is written to different connections is seen in the order in which it is written. Over sockets it is not. */
   readonly isOrdered: boolean;
+
+  /**
+   * Pushes of which it is not known yet whether they are right: in one turn, what a sender has asked may be pushed before
+   * its own login is answered.
+   */
+  readonly doubts: { readonly isRight: () => boolean; readonly text: string }[] = [];
 
   constructor(isOrdered: boolean) {
     this.isOrdered = isOrdered;
@@ -90,8 +96,7 @@ export class Oracle {
     return this.connections.some((sender) => {
       const isThere = sender.sent.some((each) => each.to === to && each.msgId === msgId && each.msg === msg);
       // Of one that is gone, what it was told last is not known.
-      const isUnsure = sender.isDeaf || !this.isOrdered;
-      const role = sender.name === from ? sender.role : isUnsure ? sender.asked.get(from) : undefined;
+      const role = sender.name === from ? sender.role : sender.isDeaf ? sender.asked.get(from) : undefined;
       if (!isThere || role === undefined || (role === 'device' && receiver === 'device')) return false;
       if (role === 'app' && receiver === 'app') return true;
       return this.bound.has(role === 'app' ? `${from}\n${to}` : `${to}\n${from}`);
@@ -118,6 +123,7 @@ export class Oracle {
 
   /** When nothing more is to come: every request has been answered, and each name has one connection at most. */
   expectQuiet(): void {
+    for (const { isRight, text } of this.doubts) expect(isRight(), () => text);
     const names = new Set<string>();
     for (const connection of this.connections) {
       connection.expectAnswered();
@@ -268,7 +274,8 @@ export class ConnectionOracle {
     for (const { from, to, msgId, msg } of messages) {
       expect(to === name, () => `a push for ${to} came to ${name}`);
       const text = textOf(msg) ?? '';
-      expect(this.#all.mayCome(from, to, role, msgId, text), () => `${from} did not send ${text} to ${to}, or may not`);
+      const isRight = (): boolean => this.#all.mayCome(from, to, role, msgId, text);
+      if (!isRight()) this.#all.doubts.push({ isRight, text: `${from} did not send ${text} to ${to}, or may not` });
       this.#pushedIds.push({ from, msgid: msgId });
     }
   }
@@ -292,14 +299,16 @@ export class ConnectionOracle {
       frame.isEncrypt === (each.isEncrypt && canHide);
     const at = this.#requests.findIndex(isIts);
     const request = this.#requests[at];
-    // It may be for what an earlier session sent, also before the login is answered.
-    if (request === undefined && frame.cmd === cmd.message && this.#all.hasSent(this.asked, frame.msgId)) return;
+    if (frame.cmd === cmd.message) {
+      // Which of several under one msgId is answered cannot be told: one may have joined another.
+      for (const each of this.#requests) {
+        if (each !== request && each.cmd === cmd.message && each.msgId === frame.msgId) each.mayHaveJoined = true;
+      }
+      // It may be for what an earlier session sent, also before the login is answered.
+      if (request === undefined && this.#all.hasSent(this.asked, frame.msgId)) return;
+    }
     expect(request !== undefined, () => `nobody asked for this, or not so: ${what()}`);
     this.#requests.splice(at, 1);
-    if (frame.cmd === cmd.message && answer === undefined) {
-      for (const each of this.#requests)
-        if (each.cmd === cmd.message && each.msgId === frame.msgId) each.mayHaveJoined = true;
-    }
     this.#expectCode(request, number as number | undefined, what);
     if (number === code.ok) this.#succeeded(request, what);
   }

@@ -35,7 +35,7 @@ export class Streams {
     this.#at += FRAME_HEAD_BYTES;
     for (let left = random.below(5); left > 0; left--) this.#field(random);
     let length = this.#at - head - FRAME_HEAD_BYTES;
-    if (random.chance(0.06)) length = random.pick(LENGTHS);
+    if (random.chance(0.02)) length = random.pick(LENGTHS);
     else if (random.chance(0.05)) length += random.below(5) - 2;
     this.#bytes[head] = length >>> 24;
     this.#bytes[head + 1] = length >>> 16;
@@ -55,7 +55,7 @@ export class Streams {
       this.#varint(random);
     } else if (kind < 10) {
       this.#byte(0x12);
-      const text = random.pick(random.chance(0.95) ? TEXTS : RARE_TEXTS);
+      const text = random.pick(random.chance(0.98) ? TEXTS : RARE_TEXTS);
       this.#length(text.length, random);
       this.#put(text);
     } else if (kind < 13) {
