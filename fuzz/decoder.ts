@@ -66,6 +66,9 @@ export class DecoderTarget implements Target<Uint8Array> {
   readonly #writer = new FrameWriter();
   readonly #copy = new Uint8Array(STREAM_BYTES_MAX * 2).fill(0x92);
   #turn = 0;
+  /** Of the stream that is being cut. */
+  #taken = 0;
+  #isTooLong = false;
 
   create(random: Random): Uint8Array {
     return this.#streams.create(random);
@@ -157,49 +160,46 @@ export class DecoderTarget implements Target<Uint8Array> {
 
   /** Cuts the stream when it comes in up to three pieces: `[0, first)`, `[first, second)`, and the rest. */
   #checkSplit(input: Uint8Array, limit: number, cut: Cut, first: number, second: number): void {
-    this.counts.splits++;
-    const cutter = new FrameCutter();
-    let taken = 0;
-    let isTooLong = false;
+    const cutter = this.#begin();
     let from = 0;
     for (const to of [first, Math.min(second, input.length), input.length]) {
       if (to < from || (to === from && from > 0)) continue;
       cutter.push(input.subarray(from, to));
       from = to;
-      for (;;) {
-        const body = cutter.next(limit);
-        if (body === undefined) break;
-        if (body === 'too long') {
-          isTooLong = true;
-          break;
-        }
-        expectBody(input, cut, taken++, body);
-      }
-      if (isTooLong) break;
+      this.#takeAll(cutter, input, limit, cut);
+      if (this.#isTooLong) break;
       const room = cutter.unfinishedBytes;
-      expect(room <= Math.max(FIRST_ROOM_BYTES, 2 * to), () => `${room} bytes of room after ${to} bytes`);
+      if (room > FIRST_ROOM_BYTES && room > 2 * to) throw new Finding(`${room} bytes of room after ${to} bytes`);
     }
-    expectEnd(cut, taken, isTooLong, cutter, input);
+    expectEnd(cut, this.#taken, this.#isTooLong, cutter, input);
   }
 
   #checkBytewise(input: Uint8Array, limit: number, cut: Cut): void {
-    this.counts.splits++;
-    const cutter = new FrameCutter();
-    let taken = 0;
-    let isTooLong = false;
-    for (let at = 0; at < input.length && !isTooLong; at++) {
+    const cutter = this.#begin();
+    for (let at = 0; at < input.length && !this.#isTooLong; at++) {
       cutter.push(input.subarray(at, at + 1));
-      for (;;) {
-        const body = cutter.next(limit);
-        if (body === undefined) break;
-        if (body === 'too long') {
-          isTooLong = true;
-          break;
-        }
-        expectBody(input, cut, taken++, body);
-      }
+      this.#takeAll(cutter, input, limit, cut);
     }
-    expectEnd(cut, taken, isTooLong, cutter, input);
+    expectEnd(cut, this.#taken, this.#isTooLong, cutter, input);
+  }
+
+  #begin(): FrameCutter {
+    this.counts.splits++;
+    this.#taken = 0;
+    this.#isTooLong = false;
+    return new FrameCutter();
+  }
+
+  #takeAll(cutter: FrameCutter, input: Uint8Array, limit: number, cut: Cut): void {
+    for (;;) {
+      const body = cutter.next(limit);
+      if (body === undefined) return;
+      if (body === 'too long') {
+        this.#isTooLong = true;
+        return;
+      }
+      expectBody(input, cut, this.#taken++, body);
+    }
   }
 
   *smaller(input: Uint8Array): Iterable<Uint8Array> {

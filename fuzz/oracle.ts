@@ -103,10 +103,10 @@ export class Oracle {
     });
   }
 
-  /** Whether a connection of this name has sent a message under this id: its ack goes to the newest. */
-  hasSent(names: ReadonlyMap<string, Role>, msgId: string): boolean {
+  /** Whether another connection of its name has sent a message under this id: its ack goes to the newest. */
+  hasSent(session: ConnectionOracle, msgId: string): boolean {
     return this.connections.some((each) => {
-      const isBy = [...each.asked.keys()].some((name) => names.has(name));
+      const isBy = each !== session && [...each.asked.keys()].some((name) => session.asked.has(name));
       return isBy && each.sent.some((sent) => sent.msgId === msgId);
     });
   }
@@ -305,7 +305,8 @@ export class ConnectionOracle {
         if (each !== request && each.cmd === cmd.message && each.msgId === frame.msgId) each.mayHaveJoined = true;
       }
       // It may be for what an earlier session sent, also before the login is answered.
-      if (request === undefined && this.#all.hasSent(this.asked, frame.msgId)) return;
+      const mayBeOthers = request === undefined || (answer === undefined && this.role === undefined);
+      if (mayBeOthers && this.#all.hasSent(this, frame.msgId)) return;
     }
     expect(request !== undefined, () => `nobody asked for this, or not so: ${what()}`);
     this.#requests.splice(at, 1);
