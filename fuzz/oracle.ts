@@ -304,9 +304,10 @@ export class ConnectionOracle {
       for (const each of this.#requests) {
         if (each !== request && each.cmd === cmd.message && each.msgId === frame.msgId) each.mayHaveJoined = true;
       }
-      // It may be for what an earlier session sent, also before the login is answered.
+      // It may be for what an earlier session sent, also before the login is answered; or two of its own were mistaken.
+      const isOwn = request === undefined && this.sent.some(({ msgId }) => msgId === frame.msgId);
       const mayBeOthers = request === undefined || (answer === undefined && this.role === undefined);
-      if (mayBeOthers && this.#all.hasSent(this, frame.msgId)) return;
+      if (isOwn || (mayBeOthers && this.#all.hasSent(this, frame.msgId))) return;
     }
     expect(request !== undefined, () => `nobody asked for this, or not so: ${what()}`);
     this.#requests.splice(at, 1);
