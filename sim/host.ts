@@ -6,7 +6,7 @@ import type { Checker } from './checker.ts';
 import { ServerTime, type WallClock } from './clock.ts';
 import { Connection } from './connection.ts';
 import type { CrashKind, Disk } from './disk.ts';
-import { FakeCipher, FakePasswords, FakeRsa, QuietLog } from './fakes.ts';
+import { FakeCipher, FakePasswords, FakeRsa, fakeDigests, QuietLog } from './fakes.ts';
 import { type FrameReader, readFrames, type ServerFrame } from './frames.ts';
 import type { Hub, Link } from './hub.ts';
 import { Process } from './process.ts';
@@ -125,7 +125,7 @@ export class Host {
     };
     store.onBroken = onFatal;
     bug?.store?.(store);
-    const ports = { time, log, store, passwords, rsa, cluster: link, onFatal, createCipher };
+    const ports = { time, log, store, passwords, digests: fakeDigests, rsa, cluster: link, onFatal, createCipher };
     void Core.open(ports, options).then((core) => {
       if (this.#run !== run) return;
       run.core = core;

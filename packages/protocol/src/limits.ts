@@ -27,6 +27,11 @@ export const wireLimits = {
   nameBytesMax: 128,
   /** `msgId` of a message, in bytes of UTF-8. */
   msgIdBytesMax: 128,
+  /** `secret` of a device, in bytes of UTF-8: room for 768 random bits as text. */
+  secretBytesMax: 128,
+  /** Pairing code of a device, in bytes of UTF-8: short enough for a label, too long to be guessed in a day. */
+  codeBytesMin: 4,
+  codeBytesMax: 64,
   /** JSON nesting. Far beyond any real message; protects receivers whose parsers recurse. */
   jsonDepthMax: 512,
   /** Frames that cannot be decrypted: each is answered, this one also closes the connection. */
@@ -187,6 +192,18 @@ export const serverLimits = {
   /** `abilities` and `version` of a device, as JSON text. */
   abilitiesBytesMax: 8 * KIB,
   versionBytesMax: 256,
+  /**
+   * Wrong pairing codes that a user may show, or that may be shown for a device, at once; then one in each interval. Six
+   * digits hold out for a year. Names share so many counters, of 16 bytes a pair, by a hash that nobody can foresee.
+   */
+  codeGuessesAtOnceMax: 10,
+  codeGuessEveryMs: MINUTE_MS,
+  codeGuessCounters: 65_536,
+  /** A device without a secret that nobody has added is forgotten when it has not come for this long. */
+  deviceAgeMsMax: 30 * DAY_MS,
+  /** Records looked at in one step of that, and the rest after it: no more than 2,000 records a second. */
+  deviceSweepRecords: 200,
+  deviceSweepRestMs: 100,
   /**
    * Answers to cmd 205 being made at once, further ones wait; and records that one of them reads at a time. With 8 KiB each
    * that is 512 KiB in all.

@@ -108,6 +108,9 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const notingRan = setInterval(() => store.noteRan(core.time.ran()), RAN_NOTED_EVERY_MS);
     const sweep = (): void => {
       core.delivery.sweepInboxes().catch((error: unknown) => log.error({ err: error }, 'inboxes could not be swept'));
+      core.deviceSweep
+        .run()
+        .catch((error: unknown) => log.error({ err: error }, 'devices could not be looked through'));
     };
     const sweeping = setInterval(sweep, serverLimits.expirySweepMs);
     // Also on a server that is never up for as long as that.

@@ -7,6 +7,7 @@ import { NodeCipher } from '@hawser/protocol/cipher-node';
 import { CONTROL_PATH_BYTES_MAX, controlPath } from './admin/control.ts';
 import { Core } from './core/core.ts';
 import type { Log } from './core/ports.ts';
+import { systemDigests } from './digests.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
 import { StoreUnusable } from './store/unusable.ts';
@@ -33,16 +34,20 @@ export async function openParts(
   const store = await openStore(data, settings, log, onFatal);
   const rsa = new WorkerRsa();
   const passwords = new WorkerPasswords();
+  const digests = systemDigests();
   const time = systemTime(store.ranBefore);
   const closeAll = (): Promise<unknown> => Promise.all([store.close(), rsa.close(), passwords.close()]);
   let core: Core;
   try {
     core = await Core.open(
-      { time, log, store, passwords, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
+      { time, log, store, passwords, digests, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
       {
         loginTimeoutMs: settings.loginTimeout,
         idleTimeoutMs: settings.idleTimeout,
         allowPlainLogin: settings.allowPlainLogin,
+        devices: settings.devices,
+        pairing: settings.pairing,
+        deviceAgeMsMax: settings.deviceAge,
         persistAfterMs: settings.persistAfter,
         redeliveryAfterMs: settings.redeliveryAfter,
         backlogAfterMs: settings.backlogAfter,

@@ -5,6 +5,8 @@
 
 import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
+import { devicesModes } from './core/admission.ts';
+import { pairingModes } from './core/pairing.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
 export class SettingError extends Error {}
@@ -56,6 +58,14 @@ export const settings = {
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
+  devices: setting('MODE', 'tofu', 'which devices may come: open, tofu or provisioned', readOneOf(devicesModes)),
+  pairing: setting('MODE', 'open', 'who may add a device: open, or code', readOneOf(pairingModes)),
+  deviceAge: setting(
+    'DAYS',
+    '30',
+    'forget a device that nobody added when it stays away for so long',
+    readMs(day, 3650),
+  ),
   loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
   idleTimeout: setting('SECONDS', '150', 'close a connection that sends nothing for so long', readMs(second, 86_400)),
   persistAfter: setting('MS', '25', 'store a message that is not acked by then', readMs(1, 60_000)),
@@ -203,9 +213,15 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as cons
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 function readLogLevel(text: string): LogLevel {
-  const level = LOG_LEVELS.find((each) => each === text);
-  if (level === undefined) throw new Error(`must be one of ${LOG_LEVELS.join(', ')}`);
-  return level;
+  return readOneOf(LOG_LEVELS)(text);
+}
+
+function readOneOf<Value extends string>(values: readonly Value[]): (text: string) => Value {
+  return (text) => {
+    const found = values.find((each) => each === text);
+    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`);
+    return found;
+  };
 }
 
 /** A host name or address, IPv6 in brackets when a port follows. */

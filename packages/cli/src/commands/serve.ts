@@ -84,7 +84,7 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
       ['docs/protocol.md, packages/client/README.md', 'what a client has to say; a client that does'],
     ]),
     '',
-    'Anyone who reaches this server may register, may come as any device id, and may add any device.',
+    whoMayCome(values),
   ];
   if (isLoopbackHost(values.host)) {
     lines.push(
@@ -92,6 +92,21 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
     );
   }
   return `${lines.join('\n')}\n`;
+}
+
+const mayComeAs: Record<Settings['devices'], string> = {
+  open: 'may come as any device id that has no secret',
+  tofu: 'may come as any device id that has no secret, or is the first to give it one',
+  provisioned: 'may come as a device only with a secret from "hawser device add"',
+};
+
+const mayAdd: Record<Settings['pairing'], string> = {
+  open: 'may add any device, or, where it has a pairing code, only with that',
+  code: 'may add a device only with its pairing code',
+};
+
+function whoMayCome({ devices, pairing }: Settings): string {
+  return `Anyone who reaches this server may register, ${mayComeAs[devices]}, and ${mayAdd[pairing]}.`;
 }
 
 function hostPort({ host, port }: { host: string; port: number }): string {

@@ -108,6 +108,7 @@ test('every counter shows in its own metric, and counts', async () => {
     removed: 'hawser_messages_removed_total',
     expiredByAge: 'hawser_messages_expired_total{reason="age"}',
     expiredByTtl: 'hawser_messages_expired_total{reason="ttl"}',
+    devicesExpired: 'hawser_devices_expired_total',
     frames: 'hawser_frames_received_total',
     bytesReceived: 'hawser_bytes_received_total',
     bytesSent: 'hawser_bytes_sent_total',

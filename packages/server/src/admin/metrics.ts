@@ -31,6 +31,9 @@ export class Metrics {
       device: counters.deviceLogins,
     }));
     this.#counter('hawser_takeovers_total', 'Sessions ended by a newer login.', () => counters.takeovers);
+    this.#counter('hawser_devices_expired_total', 'Devices forgotten that nobody had added.', () => {
+      return counters.devicesExpired;
+    });
     this.#counter('hawser_frames_received_total', 'Frames received.', () => counters.frames);
     this.#counter('hawser_bytes_received_total', 'Bytes received from clients.', () => counters.bytesReceived);
     this.#counter('hawser_bytes_sent_total', 'Bytes written to clients.', () => counters.bytesSent);

@@ -1,17 +1,22 @@
 import type { Cipher } from '@hawser/protocol';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
+import { Admission } from './admission.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { DeviceLists } from './device-lists.ts';
+import { DeviceSweep } from './device-sweep.ts';
 import { Directory } from './directory.ts';
 import { Handover } from './handover.ts';
 import { Keyring } from './keyring.ts';
 import type { Packet } from './packets.ts';
+import { Pairing } from './pairing.ts';
 import {
   type Cluster,
+  type Digests,
   Fenced,
   type Log,
   type Passwords,
+  type Provision,
   type Rsa,
   type Store,
   type Time,
@@ -26,6 +31,7 @@ export interface CorePorts {
   readonly log: Log;
   readonly store: Store;
   readonly passwords: Passwords;
+  readonly digests: Digests;
   readonly rsa: Rsa;
   readonly createCipher: (key: Uint8Array) => Cipher;
   /** The other nodes; a server that is alone has none. */
@@ -49,8 +55,10 @@ export class Core implements Services {
   readonly accounts: Accounts;
   readonly delivery: Delivery;
   readonly deviceLists: DeviceLists;
+  readonly deviceSweep: DeviceSweep;
   readonly handover: Handover | undefined;
   readonly createCipher: (key: Uint8Array) => Cipher;
+  readonly digests: Digests;
   readonly #store: Store;
   readonly #cluster: Cluster | undefined;
   readonly #onFatal: (error: unknown) => void;
@@ -69,7 +77,16 @@ export class Core implements Services {
     this.keyring = keyring;
     this.createCipher = ports.createCipher;
     this.#store = ports.store;
-    this.accounts = new Accounts(ports.store, ports.passwords, this.directory, ports.time);
+    const { store, passwords, time, digests } = ports;
+    this.digests = digests;
+    this.accounts = new Accounts({
+      store,
+      passwords,
+      time,
+      directory: this.directory,
+      admission: new Admission(options.devices, digests),
+      pairing: new Pairing(options.pairing, digests, time),
+    });
     this.delivery = new Delivery({
       store: ports.store,
       time: ports.time,
@@ -82,6 +99,11 @@ export class Core implements Services {
     this.deviceLists = new DeviceLists(ports.store, this.directory, ports.cluster, ports.time);
     this.#onFatal = ports.onFatal;
     const { cluster } = ports;
+    const { accounts, directory, delivery, counters } = this;
+    this.deviceSweep = new DeviceSweep({
+      ...{ store, accounts, directory, delivery, cluster, counters, time },
+      ageMsMax: options.deviceAgeMsMax,
+    });
     this.#cluster = cluster;
     this.handover = cluster && new Handover(cluster, ports.time, this.directory, this.delivery);
     cluster?.listen({
@@ -197,6 +219,18 @@ export class Core implements Services {
     return isPassword(password) ? this.accounts.setPassword(name, password) : 'badPassword';
   }
 
+  /**
+   * Gives a device what the operator decided. A new secret, or none, ends its session at once, wherever that is. Rejects
+   * with `ClusterAway` when other nodes cannot be told: then it is to be done again.
+   */
+  async provision(name: string, provision: Provision, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    const result = await this.accounts.provision(name, provision, which);
+    if (result !== 'done' || provision.secret === undefined) return result;
+    this.directory.get(name)?.close('revoked');
+    await this.handover?.expel(name);
+    return result;
+  }
+
   /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
   async removeName(name: string, kind: NameKind): Promise<boolean> {
     // Other nodes may have a session of it, and messages on their way to it.
@@ -218,6 +252,7 @@ export class Core implements Services {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#checking?.cancel();
+    this.deviceSweep.end();
     await this.delivery.stop();
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.

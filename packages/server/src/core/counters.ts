@@ -18,6 +18,8 @@ export class Counters {
   removed = 0;
   expiredByAge = 0;
   expiredByTtl = 0;
+  /** Devices forgotten because they were of no use to anybody. */
+  devicesExpired = 0;
   frames = 0;
   bytesReceived = 0;
   bytesSent = 0;

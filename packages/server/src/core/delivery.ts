@@ -614,6 +614,11 @@ export class Delivery {
     this.#expiries.tell();
   }
 
+  /** Whether anything of this receiver is in memory. */
+  hasMailbox(receiver: string): boolean {
+    return this.#mailboxes.get(receiver)?.isUnused === false;
+  }
+
   /** Resolves when nothing is on its way to this receiver's inbox. */
   async whenQuiet(receiver: string): Promise<void> {
     await this.#mailboxes.get(receiver)?.whenQuiet();

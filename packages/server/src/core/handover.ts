@@ -110,6 +110,12 @@ export class Handover {
     this.#asked.get(`${node}\n${name}\n${token}`)?.({ settled, unsure, finished });
   }
 
+  /** Ends the session of a name, whichever other node has it. */
+  async expel(name: string): Promise<void> {
+    const { token } = await this.#cluster.claim(name);
+    this.#cluster.release(name, token);
+  }
+
   // ---- names that leave
 
   /** The session of this name has ended: gives the name up when all that is on its way is durable. */

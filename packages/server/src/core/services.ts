@@ -1,11 +1,13 @@
 import type { Cipher } from '@hawser/protocol';
 import type { Accounts } from './accounts.ts';
+import type { DevicesMode } from './admission.ts';
 import type { Counters } from './counters.ts';
 import type { Delivery, DeliveryOptions } from './delivery.ts';
 import type { DeviceLists } from './device-lists.ts';
 import type { Directory } from './directory.ts';
 import type { Handover } from './handover.ts';
 import type { Keyring } from './keyring.ts';
+import type { PairingMode } from './pairing.ts';
 import type { Log, Time } from './ports.ts';
 import type { Session } from './session.ts';
 
@@ -15,6 +17,10 @@ export interface CoreOptions extends DeliveryOptions {
   readonly idleTimeoutMs: number;
   /** Cmd 100 and 102 in the clear are allowed from everywhere, not only over TLS or from this machine. */
   readonly allowPlainLogin: boolean;
+  readonly devices: DevicesMode;
+  readonly pairing: PairingMode;
+  /** When a device that is of no use to anybody is forgotten. */
+  readonly deviceAgeMsMax: number;
 }
 
 /** What sessions and their handlers work with. */

@@ -1,4 +1,5 @@
 import { describe, test } from 'node:test';
+import { devicesContract } from './contract-devices.ts';
 import type { Adapter, Check } from './contract-harness.ts';
 import { inboxContract } from './contract-inbox.ts';
 import { namesContract } from './contract-names.ts';
@@ -21,6 +22,7 @@ export function storeContract(name: string, adapter: Adapter): void {
   // At the same time: each test has a store of its own and mostly waits for the disk.
   describe(`${name} keeps the Store contract`, { concurrency: 8 }, () => {
     describe('names', { concurrency: 8 }, () => namesContract(check));
+    describe('devices', { concurrency: 8 }, () => devicesContract(check));
     describe('inboxes', { concurrency: 8 }, () => inboxContract(check));
     describe('random steps', { concurrency: 8 }, () => randomContract(check));
   });

@@ -1,8 +1,8 @@
 import { randomInt } from 'node:crypto';
 import { decodeText, encodeText, serverLimits } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
-import type { DeviceRecord, Log, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
-import { Aside } from './aside.ts';
+import type { DeviceRecord, Entry, Log, NewMessage, Page, Provision, Store, StoredMessage } from '../core/ports.ts';
+import { Aside, noSecretsNote } from './aside.ts';
 import { type BackupSeal, backUp, type OnProgress } from './backup.ts';
 import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
@@ -112,6 +112,7 @@ export class LevelStore implements Store {
       { type: 'put', key: metaKey.schema, value: encodeText(String(SCHEMA)) },
       this.#leaseOperation(),
       noteOperation(metaKey.ran, this.#ranBefore),
+      ...(isNew ? [noSecretsNote] : []),
     ]);
   }
 
@@ -245,12 +246,21 @@ export class LevelStore implements Store {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
+    entry?: Entry,
   ): ReturnType<Store['deviceSeen']> {
-    return this.#names.deviceSeen(name, says, wall);
+    return this.#names.deviceSeen(name, says, wall, entry);
   }
 
-  bind(user: string, device: string, wall: number): ReturnType<Store['bind']> {
-    return this.#names.bind(user, device, wall);
+  bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
+    return this.#names.bind(user, device, wall, code);
+  }
+
+  provision(name: string, provision: Provision, wall: number, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    return this.#names.provision(name, provision, wall, which);
+  }
+
+  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
+    return this.#names.dropUnused(name, wallBefore, ranBefore);
   }
 
   unbind(user: string, device: string): Promise<boolean> {

@@ -9,6 +9,7 @@ import {
   utf8Length,
 } from '@hawser/protocol';
 import type { Watch } from '../accounts.ts';
+import type { Shown } from '../admission.ts';
 import type { Session } from '../session.ts';
 import { admit, refuseLogin } from './login.ts';
 
@@ -24,22 +25,32 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
   return session.services.accounts.watch(body.id, (watch) => note(body, watch));
 
   async function note(device: AuthenticateBody, watch: Watch): Promise<void> {
-    const seen = await session.services.accounts.deviceSeen(device.id, {
+    const { accounts } = session.services;
+    const says = {
       version: bounded(device.version, serverLimits.versionBytesMax),
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
-    });
+    };
+    // Nothing is noted, nobody is kicked, and no name is claimed before this.
+    const entered = await accounts.deviceSeen(device.id, says, shownBy(session, device));
     if (session.isClosed) return;
-    if (seen === 'nameIsUser' || seen === 'busy') {
-      refuseLogin(session, request, seen, device.nack);
+    if (typeof entered === 'string' || watch.isRevoked) {
+      refuseLogin(session, request, typeof entered === 'string' ? entered : 'busy', device.nack);
       return;
     }
-    const isNew = seen === 'new' && !watch.hasChanged;
-    const newcomer = { role: 'device', name: device.id, nack: device.nack, isNew } as const;
+    const isNew = entered.isNew && !watch.hasChanged;
+    const isStillGood = () => accounts.hasSecret(device.id, entered.secret);
+    const newcomer = { role: 'device', name: device.id, nack: device.nack, isNew, isStillGood } as const;
     if (session.login === undefined && !(await admit(session, request, newcomer))) return;
     session.services.counters.deviceLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();
   }
+}
+
+/** The one place where it is told what proves that a device is the one that it says. */
+function shownBy(_session: Session, { secret, code }: AuthenticateBody): Shown {
+  // A connection whose client certificate names this id is to set `isCertified`.
+  return { secret, code, isCertified: false };
 }
 
 /** What a device says of itself is kept only up to a size; it may log in with more. */

@@ -3,7 +3,7 @@ import { cmd, serverLimits } from '@hawser/protocol';
 import type { MemoryStore } from '../../store/memory.ts';
 import { Core } from '../core.ts';
 import type { Phase } from '../mailbox.ts';
-import { Busy, type Log, type Passwords, type Rsa } from '../ports.ts';
+import { Busy, type Digests, type Log, type Passwords, type Rsa } from '../ports.ts';
 import type { CoreOptions } from '../services.ts';
 import { BenchClient } from './client.ts';
 import { BenchStore } from './store.ts';
@@ -29,6 +29,13 @@ class BenchPasswords implements Passwords {
     return (await this.hash(password)) === hash;
   }
 }
+
+/** As short as can be, and the same in each run. */
+export const digests: Digests = {
+  digest: (text) => `digest of ${text}`,
+  matches: (text, digest) => digest === `digest of ${text}`,
+  hash: (name) => [...name].reduce((hash, character) => (hash * 31 + character.charCodeAt(0)) % 2 ** 32, 7),
+};
 
 const rsa: Rsa = {
   generate: () =>
@@ -58,6 +65,9 @@ export class Bench {
       // Clients here send no heartbeats.
       idleTimeoutMs: Number.MAX_SAFE_INTEGER,
       allowPlainLogin: true,
+      devices: 'tofu',
+      pairing: 'open',
+      deviceAgeMsMax: serverLimits.deviceAgeMsMax,
       ...more,
     };
     this.store = new BenchStore((call) => this.time.endOfTurn(call), {
@@ -86,6 +96,7 @@ export class Bench {
         log,
         store: this.#running,
         passwords: this.passwords,
+        digests,
         rsa,
         createCipher: () => {
           throw new Error('nobody encrypts here');
