@@ -27,6 +27,7 @@ export function app(): Command {
     .option('--password-stdin', 'the first line of standard input is the password')
     .addOption(new Option('--password-file <file>', 'its first line is the password').env('HAWSER_PASSWORD_FILE'))
     .addOption(namesOption('--add <id>', 'add a device first; may be repeated'))
+    .option('--code <code>', 'the pairing code of the devices that are added')
     .addOption(namesOption('--remove <id>', 'remove a device first; may be repeated'))
     .addOption(namesOption('--to <name>', 'a receiver, device or user; may be repeated'))
     .addOption(countOption('--answers <count>', 'no chat: print what comes, until so many messages came', ANSWERS_MAX))
@@ -60,7 +61,7 @@ async function runPipe(options: AppOptions, ending: Ending): Promise<void> {
   const report = new Report(plainScreen, options.json === true, 'add devices with --add');
   const login = await ending.over(logIn(options, lines, report, ending));
   try {
-    await ending.over(changeDevices(login, add, remove, options.timeout));
+    await ending.over(changeDevices(login, add, remove, options));
     await pipe(login, lines, options, report, ending);
   } finally {
     leave(login.app);

@@ -1,5 +1,5 @@
 import { terminalLimits } from '@hawser/protocol';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { Answers } from '../talk/answer.ts';
 import { Ending } from '../talk/ending.ts';
 import { ExitError, exitCode, exitCodesHelp, UsageError } from '../talk/exit.ts';
@@ -17,6 +17,7 @@ import {
 import { Outgoing } from '../talk/outgoing.ts';
 import { repeat } from '../talk/repeat.ts';
 import { plainScreen, Report } from '../talk/report.ts';
+import { readSecrets } from '../talk/secrets.ts';
 
 const TIMES_MAX = 1e9;
 
@@ -52,6 +53,15 @@ export function runDevice(): Command {
     .addOption(countOption('--count <count>', 'be so many devices: lamp-1, lamp-2, …', terminalLimits.fleetDevicesMax))
     .option('--device-version <text>', 'the version of its software that it reports')
     .addOption(abilitiesOption())
+    .addOption(
+      new Option(
+        '--secret-file <file>',
+        'its first line is the secret of the device, or it is what "hawser device add --csv" printed; HAWSER_SECRET is the ' +
+          'secret itself',
+      ).env('HAWSER_SECRET_FILE'),
+    )
+    .option('--secret-stdin', 'the first line of standard input is the secret')
+    .option('--code <code>', 'the pairing code that a person must know to add it from now on')
     .option('--json', 'what is printed is one JSON object a line; commands get and print JSON')
     .addOption(timeoutOption())
     .addHelpText('after', exitCodesHelp)
@@ -64,7 +74,7 @@ async function run(id: string, message: string | undefined, options: DeviceOptio
   checkTogether(message, options);
   const ending = new Ending();
   const answers = new Answers(options, report, ending.signal);
-  const fleet = new Fleet(options, report, ending);
+  const fleet = new Fleet(options, await readSecrets(options), report, ending);
   const outgoing = new Outgoing(report, options.timeout);
   try {
     await ending.over(fleet.connect(fleetIds(id, options.count), answers));

@@ -98,10 +98,11 @@ export async function changeDevices(
   { app }: LoggedIn,
   added: readonly string[],
   removed: readonly string[],
-  timeoutMs: number,
+  { timeout: timeoutMs, code: pairingCode }: Pick<AppOptions, 'timeout' | 'code'>,
 ): Promise<void> {
+  const adding = { timeoutMs, ...(pairingCode !== undefined && { code: pairingCode }) };
   for (const id of added)
-    await change(`${visible(id)} cannot be added`, code.deviceAlreadyAdded, app.addDevice(id, { timeoutMs }));
+    await change(`${visible(id)} cannot be added`, code.deviceAlreadyAdded, app.addDevice(id, adding));
   for (const id of removed)
     await change(`${visible(id)} cannot be removed`, code.deviceNotAdded, app.removeDevice(id, { timeoutMs }));
 }

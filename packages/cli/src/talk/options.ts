@@ -10,6 +10,8 @@ export const clientVariables = [
   'HAWSER_SERVER',
   'HAWSER_USER',
   'HAWSER_PASSWORD_FILE',
+  'HAWSER_SECRET',
+  'HAWSER_SECRET_FILE',
   'HAWSER_FROM',
   'HAWSER_TO',
   'HAWSER_MSGID',
@@ -31,6 +33,7 @@ export interface AppOptions extends TalkOptions {
   readonly passwordStdin?: true;
   readonly passwordFile?: string;
   readonly add: readonly string[];
+  readonly code?: string;
   readonly remove: readonly string[];
   readonly to: readonly string[];
   readonly answers?: number;
@@ -48,6 +51,9 @@ export interface DeviceOptions extends TalkOptions {
   readonly count?: number;
   readonly deviceVersion?: string;
   readonly abilities?: readonly unknown[];
+  readonly secretFile?: string;
+  readonly secretStdin?: true;
+  readonly code?: string;
 }
 
 export function serverOption(): Option {
