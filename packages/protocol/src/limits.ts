@@ -193,11 +193,16 @@ export const serverLimits = {
   abilitiesBytesMax: 8 * KIB,
   versionBytesMax: 256,
   /**
-   * Wrong pairing codes that a user may show, or that may be shown for a device, at once; then one in each interval. Six
-   * digits hold out for a year. Names share so many counters, of 16 bytes a pair, by a hash that nobody can foresee.
+   * Wrong pairing codes for one device at once, then one in each interval: six digits hold out for a year. The last of
+   * them are kept for users who were not wrong lately, so that the owner does not wait for whoever guesses.
    */
   codeGuessesAtOnceMax: 10,
+  codeGuessesKept: 5,
   codeGuessEveryMs: MINUTE_MS,
+  /** The same of one user, for whatever device; it was not wrong lately when all of them are there again. */
+  codeGuessesOfUserMax: 10,
+  codeGuessOfUserEveryMs: 10 * MINUTE_MS,
+  /** Names share so many counters, of 8 bytes each, by a hash that nobody outside can foresee. */
   codeGuessCounters: 65_536,
   /** A device without a secret that nobody has added is forgotten when it has not come for this long. */
   deviceAgeMsMax: 30 * DAY_MS,

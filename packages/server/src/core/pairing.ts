@@ -1,4 +1,4 @@
-import type { RefusalName } from '@hawser/protocol';
+import { type RefusalName, serverLimits } from '@hawser/protocol';
 import { Guesses } from './guesses.ts';
 import type { Digests, NameRecord, Time } from './ports.ts';
 
@@ -21,15 +21,18 @@ export class Pairing {
   readonly #mode: PairingMode;
   readonly #digests: Digests;
   readonly #time: Time;
-  readonly #byUser: Guesses;
-  readonly #ofDevice: Guesses;
+  readonly #ofUser: Guesses;
+  readonly #forDevice: Guesses;
 
   constructor(mode: PairingMode, digests: Digests, time: Time) {
     this.#mode = mode;
     this.#digests = digests;
     this.#time = time;
-    this.#byUser = new Guesses((name) => digests.hash(`user ${name}`));
-    this.#ofDevice = new Guesses((name) => digests.hash(`device ${name}`));
+    const { codeGuessCounters, codeGuessesAtOnceMax, codeGuessEveryMs } = serverLimits;
+    const { codeGuessesOfUserMax, codeGuessOfUserEveryMs } = serverLimits;
+    const hash = (name: string) => digests.hash(name);
+    this.#ofUser = new Guesses(hash, codeGuessCounters, codeGuessesOfUserMax, codeGuessOfUserEveryMs);
+    this.#forDevice = new Guesses(hash, codeGuessCounters, codeGuessesAtOnceMax, codeGuessEveryMs);
   }
 
   /** Whether it is told without a look at the record: a device may be added by this, if it has no code. */
@@ -43,13 +46,16 @@ export class Pairing {
     // Whoever shows no code guesses nothing.
     if (code === undefined) return 'wrongCode';
     const now = this.#time.now();
-    if (!this.#byUser.take(user, now)) return 'tooManyCodes';
-    // An attempt that was not looked at costs the user all the same: so that guessers in a crowd do not crowd out the owner.
-    if (!this.#ofDevice.take(device, now)) return 'tooManyCodes';
+    const kept = this.#ofUser.isUnused(user, now) ? 0 : serverLimits.codeGuessesKept;
+    if (!this.#ofUser.take(user, now)) return 'tooManyCodes';
+    if (!this.#forDevice.take(device, now, kept)) {
+      this.#ofUser.giveBack(user);
+      return 'tooManyCodes';
+    }
     // In the same time for a device that is not known, or has none.
     if (!this.#digests.matches(code, known)) return 'wrongCode';
-    this.#byUser.giveBack(user);
-    this.#ofDevice.giveBack(device);
+    this.#ofUser.giveBack(user);
+    this.#forDevice.giveBack(device);
     return { code: known };
   }
 }
