@@ -144,7 +144,7 @@ export class Accounts {
         const ran = this.#time.ran();
         const seen = await this.#store.deviceSeen(name, says, this.#time.wall(), { ...entry, ran });
         // It was removed, before or after what it said was noted.
-        if (watch.isRemoved || watch.isRevoked || this.#removing.has(name)) return 'busy';
+        if (watch.isRemoved || this.#removing.has(name)) return 'busy';
         if (seen === 'is a user') return 'nameIsUser';
         mustLook = true;
         if (seen === 'changed') continue;

@@ -186,3 +186,15 @@ test('a directory that is away is told to whoever logs in', async () => {
   assert.ok((await outcome) instanceof ClusterAway);
   assert.equal(handover.size, 0);
 });
+
+test('to end the session of a name wherever it is, the name is claimed from all other nodes and given up', async () => {
+  const expelled = handover.expel('ann');
+  claims[0]!.resolve({ token: 7, previous: ['a'] });
+  await expelled;
+  assert.deepEqual(released, [7]);
+  // Node a ended its session when it was told; what it knows is asked for by whoever comes next.
+  assert.deepEqual([asked(), confirmed], [[], []]);
+  const failing = handover.expel('ann');
+  claims[1]!.reject(new ClusterAway('away'));
+  await assert.rejects(failing, ClusterAway);
+});

@@ -211,3 +211,27 @@ test('a sweep looks at a bounded number of devices at a time, and at all in the 
   await swept;
   assert.equal(bench.core.counters.devicesExpired, names.length);
 });
+
+test('a user has so many devices and a device so many users: each one more is refused, and has a place when another goes', async () => {
+  const { devicesPerUserMax, usersPerDeviceMax } = serverLimits;
+  const bench = await Bench.open();
+  const ask = async (app: BenchClient, number: number, deviceId: string) => {
+    app.request(number, { deviceId });
+    await bench.settle();
+    return answerOf(app);
+  };
+  const ann = await bench.app('ann');
+  for (let i = 0; i < devicesPerUserMax; i++) assert.deepEqual(await ask(ann, cmd.addDevice, `lamp ${i}`), OK, `${i}`);
+  for (const id of ['one more', 'another'])
+    assert.match((await ask(ann, cmd.addDevice, id))?.msg ?? '', /too many devices/);
+  assert.deepEqual(await known(bench, ['one more', 'another']), []);
+  assert.deepEqual(await ask(ann, cmd.removeDevice, 'lamp 7'), OK);
+  assert.deepEqual(await ask(ann, cmd.addDevice, 'one more'), OK);
+
+  const users = await Promise.all(Array.from({ length: usersPerDeviceMax }, (_, i) => bench.app(`user ${i}`)));
+  for (const [i, user] of users.entries()) assert.deepEqual(await ask(user, cmd.addDevice, 'door'), OK, `${i}`);
+  const late = await bench.app('late');
+  assert.match((await ask(late, cmd.addDevice, 'door'))?.msg ?? '', /too many users/);
+  assert.deepEqual(await ask(users[3]!, cmd.removeDevice, 'door'), OK);
+  assert.deepEqual(await ask(late, cmd.addDevice, 'door'), OK);
+});
