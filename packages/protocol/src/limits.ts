@@ -201,7 +201,7 @@ export const serverLimits = {
   codeGuessEveryMs: MINUTE_MS,
   /** The same of one user, for whatever device; it was not wrong lately when all of them are there again. */
   codeGuessesOfUserMax: 10,
-  codeGuessOfUserEveryMs: 10 * MINUTE_MS,
+  codeGuessOfUserEveryMs: 60 * MINUTE_MS,
   /** Names share so many counters, of 8 bytes each, by a hash that nobody outside can foresee. */
   codeGuessCounters: 65_536,
   /** A device without a secret that nobody has added is forgotten when it has not come for this long. */

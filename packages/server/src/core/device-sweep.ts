@@ -64,9 +64,9 @@ export class DeviceSweep {
 
   async #drop(name: string): Promise<void> {
     const { accounts, directory, delivery, cluster, counters } = this.#ports;
-    // One that has been connected for longer than that is in use. Of another node only the cluster can tell.
-    if (directory.get(name) !== undefined || (await cluster?.locate(name)) !== undefined) return;
+    if ((await cluster?.locate(name)) !== undefined) return;
     const { wallBefore, ranBefore } = this.#bounds();
+    // One that has been connected for longer than that is in use.
     const isIdle = () => directory.get(name) === undefined && !delivery.hasMailbox(name);
     if (await accounts.dropUnused(name, wallBefore, ranBefore, isIdle)) counters.devicesExpired++;
   }

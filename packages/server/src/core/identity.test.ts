@@ -76,12 +76,15 @@ test('the owner who knows the code does not wait for those who guess it, and few
   const minutes = 60;
   for (let minute = 0; minute < minutes; minute++) {
     for (const guesser of guessers) for (let i = 0; i < 20; i++) guess(guesser, `${minute}-${i}`);
-    await bench.pass(serverLimits.codeGuessEveryMs);
-    if (minute % 15 !== 14) continue;
-    const owner = await bench.app(`owner ${minute}`, { nack: true });
-    guess(owner, '4711');
     await bench.settle();
-    assert.deepEqual(answerOf(owner), OK, `in minute ${minute}`);
+    // Right behind them, when they have taken whatever they can.
+    if (minute % 15 === 14) {
+      const owner = await bench.app(`owner ${minute}`, { nack: true });
+      guess(owner, '4711');
+      await bench.settle();
+      assert.deepEqual(answerOf(owner), OK, `in minute ${minute}`);
+    }
+    await bench.pass(serverLimits.codeGuessEveryMs);
   }
   const judged = bench.core.counters.refused.wrongCode;
   assert.ok(judged <= serverLimits.codeGuessesAtOnceMax + minutes, `${judged} guesses in ${minutes} minutes`);
