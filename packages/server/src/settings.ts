@@ -5,7 +5,7 @@
 
 import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
-import { devicesModes } from './core/admission.ts';
+import { devicesModes } from './core/identity.ts';
 import { pairingModes } from './core/pairing.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */

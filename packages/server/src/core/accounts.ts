@@ -1,5 +1,5 @@
 import { isName, normalPassword, type RefusalName, serverLimits, utf8Length } from '@hawser/protocol';
-import type { Admission, Shown } from './admission.ts';
+import type { Identity, Shown } from './identity.ts';
 import type { Directory } from './directory.ts';
 import type { Pairing } from './pairing.ts';
 import {
@@ -36,7 +36,7 @@ export interface AccountsPorts {
   readonly passwords: Passwords;
   readonly directory: Directory;
   readonly time: Time;
-  readonly admission: Admission;
+  readonly identity: Identity;
   readonly pairing: Pairing;
 }
 
@@ -49,7 +49,7 @@ export class Accounts {
   readonly #passwords: Passwords;
   readonly #directory: Directory;
   readonly #time: Time;
-  readonly #admission: Admission;
+  readonly #identity: Identity;
   readonly #pairing: Pairing;
   /** Kinds of known names. A name keeps its kind until an operator removes it. */
   readonly #kinds = new Map<string, NameKind>();
@@ -58,12 +58,12 @@ export class Accounts {
   /** Names whose peers somebody watches, being about to rely on what was read of them. */
   readonly #watched = new Map<string, Set<Watch>>();
 
-  constructor({ store, passwords, directory, time, admission, pairing }: AccountsPorts) {
+  constructor({ store, passwords, directory, time, identity, pairing }: AccountsPorts) {
     this.#store = store;
     this.#passwords = passwords;
     this.#directory = directory;
     this.#time = time;
-    this.#admission = admission;
+    this.#identity = identity;
     this.#pairing = pairing;
   }
 
@@ -137,9 +137,9 @@ export class Accounts {
   ): Promise<Entered | RefusalName> {
     if (this.#removing.has(name)) return 'busy';
     return this.watch(name, async (watch) => {
-      let mustLook = !this.#admission.needsNothing(shown);
+      let mustLook = !this.#identity.needsNothing(shown);
       for (let i = 0; i < TRIES; i++) {
-        const entry = mustLook ? this.#admission.judge(await this.#store.name(name), shown) : {};
+        const entry = mustLook ? this.#identity.judge(await this.#store.name(name), shown) : {};
         if (typeof entry === 'string') return entry;
         const ran = this.#time.ran();
         const seen = await this.#store.deviceSeen(name, says, this.#time.wall(), { ...entry, ran });

@@ -1,6 +1,6 @@
 import type { Cipher } from '@hawser/protocol';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
-import { Admission } from './admission.ts';
+import { Identity } from './identity.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { DeviceLists } from './device-lists.ts';
@@ -84,7 +84,7 @@ export class Core implements Services {
       passwords,
       time,
       directory: this.directory,
-      admission: new Admission(options.devices, digests),
+      identity: new Identity(options.devices, digests),
       pairing: new Pairing(options.pairing, digests, time),
     });
     this.delivery = new Delivery({

@@ -1,5 +1,5 @@
 import { type RefusalName, serverLimits } from '@hawser/protocol';
-import { Guesses } from './guesses.ts';
+import { Guesses } from './code-guesses.ts';
 import type { Digests, NameRecord, Time } from './ports.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { Cipher } from '@hawser/protocol';
 import type { Accounts } from './accounts.ts';
-import type { DevicesMode } from './admission.ts';
+import type { DevicesMode } from './identity.ts';
 import type { Counters } from './counters.ts';
 import type { Delivery, DeliveryOptions } from './delivery.ts';
 import type { DeviceLists } from './device-lists.ts';

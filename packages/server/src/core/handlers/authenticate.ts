@@ -9,7 +9,7 @@ import {
   utf8Length,
 } from '@hawser/protocol';
 import type { Watch } from '../accounts.ts';
-import type { Shown } from '../admission.ts';
+import type { Shown } from '../identity.ts';
 import type { Session } from '../session.ts';
 import { admit, refuseLogin } from './login.ts';
 

@@ -22,7 +22,7 @@ export interface Shown {
 }
 
 /** Decides whether a device is let in. The store then sees that what this rests on is still so (`Store.deviceSeen`). */
-export class Admission {
+export class Identity {
   readonly #mode: DevicesMode;
   readonly #digests: Digests;
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Guesses } from './guesses.ts';
+import { Guesses } from './code-guesses.ts';
 
 const AT_ONCE = 10;
 const EVERY_MS = 60_000;
