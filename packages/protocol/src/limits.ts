@@ -181,6 +181,28 @@ export const serverLimits = {
   expiryLogMs: 10 * SECOND_MS,
   expiryReceiversLoggedMax: 20,
 
+  // PostgreSQL
+  /** Connections of a node, beside the one for its appends: the database has 100 for all, unless told. */
+  postgresConnectionsMax: 8,
+  /** Calls that wait for one, or for an answer; further ones are told that the store is away. */
+  postgresCallsMax: 10_000,
+  /** A connection that nobody uses is closed after this. */
+  postgresIdleMs: MINUTE_MS,
+  /** To connect; a statement, in the database and on the way. */
+  postgresConnectMs: 5 * SECOND_MS,
+  postgresStatementMs: 15 * SECOND_MS,
+  /** An append with all that it takes to find out what came of it: within the minute that the port allows. */
+  postgresAppendMs: 50 * SECOND_MS,
+  /** After a failure it is tried again after this. */
+  postgresAgainMs: 250,
+  /** Removals and the times of logins wait so long for others to be written with them; so many are at most. */
+  postgresLazyMs: 20,
+  postgresRemovalsMax: 5_000,
+  /** How often the time in service is noted: nodes agree on it within twice this. */
+  postgresRanNotedEveryMs: 10 * SECOND_MS,
+  /** A server that starts waits so long for the one before it to let go of the store. */
+  postgresLockWaitMs: 5 * SECOND_MS,
+
   // Accounts
   devicesPerUserMax: 1_000,
   usersPerDeviceMax: 100,
