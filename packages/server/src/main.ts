@@ -11,7 +11,7 @@ import { createDispatcher } from './dispatcher/http.ts';
 import { listenTcp, startListening, type TcpGateway } from './gateway/tcp.ts';
 import { watchMemory } from './memory.ts';
 import { operateOn } from './operator.ts';
-import { makeFolder, openParts, StartError, storePath } from './parts.ts';
+import { makeFolder, openParts, StartError } from './parts.ts';
 import type { Settings } from './settings.ts';
 import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
@@ -115,7 +115,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     void failure.promise.then((error) => {
       state = 'failed';
       const fields = isStoreFailure(error) ? {} : { err: error };
-      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, storePath(data))}; then start the server again`);
+      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, parts.storeName)}; then start the server again`);
       tcp.stopAccepting();
     });
 

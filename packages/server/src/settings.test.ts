@@ -49,6 +49,8 @@ interface Expectation {
   readonly good: readonly (readonly [string, unknown])[];
   readonly bad: readonly string[];
   readonly must: string;
+  /** What it is must not be told. */
+  readonly isSecret?: boolean;
 }
 
 const mustBePort = 'must be a port from 0 to 65535';
@@ -146,6 +148,26 @@ const expected: Record<SettingName, Expectation> = {
     ],
     must: mustBeAdvertised,
   },
+  postgres: {
+    option: '--postgres',
+    variable: 'HAWSER_POSTGRES',
+    preset: undefined,
+    good: [
+      ...['postgres://db', 'postgresql://hawser:s%40crët@db.example.org:5433/hawser?sslmode=require'],
+      ...['postgres://hawser@/hawser?host=%2Fvar%2Frun%2Fpostgresql', 'postgres://[::1]:5432/hawser'],
+    ].map((each) => [each, each]),
+    bad: [
+      '',
+      'db',
+      'host=db dbname=hawser',
+      'http://db/hawser',
+      'postgres://',
+      'postgres:// db',
+      'postgres://a:b:c@d:e/f',
+    ],
+    must: 'must be a URL such as postgres://user:password@host:5432/database',
+    isSecret: true,
+  },
   data: {
     option: '--data',
     variable: 'HAWSER_DATA',
@@ -232,7 +254,7 @@ const expected: Record<SettingName, Expectation> = {
   },
 };
 
-for (const [key, { option, variable, preset, good, bad, must }] of Object.entries(expected)) {
+for (const [key, { option, variable, preset, good, bad, must, isSecret }] of Object.entries(expected)) {
   const name = key as SettingName;
   describe(option, () => {
     test(`is called so, and ${variable} in the environment`, () => {
@@ -253,7 +275,7 @@ for (const [key, { option, variable, preset, good, bad, must }] of Object.entrie
 
     test('refuses impossible values, naming their source, what they must be, and what they are', () => {
       for (const text of bad) {
-        const what = `${must}, not ${JSON.stringify(text)}`;
+        const what = isSecret ? must : `${must}, not ${JSON.stringify(text)}`;
         assert.equal(
           refusal(() => readOption(name, text)),
           `${option} ${what}`,

@@ -15,6 +15,8 @@ export interface Setting<Value> {
   readonly help: string;
   /** As it would be written; `undefined` when there is none. */
   readonly fallback: string | undefined;
+  /** It may hold a password: it is not shown. */
+  readonly isSecret?: boolean;
   /** Throws an `Error` that says what a value must be. */
   parse(text: string): Value;
 }
@@ -52,6 +54,13 @@ export const settings = {
     help: 'what the dispatcher tells clients; needed when the host is not loopback',
     parse: readAdvertise,
   } satisfies Setting<Advertise>,
+  postgres: {
+    placeholder: 'URL',
+    fallback: undefined,
+    isSecret: true,
+    help: 'store everything in this database, postgres://user:password@host/database, instead of in the folder',
+    parse: readPostgres,
+  } satisfies Setting<string>,
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
@@ -132,7 +141,8 @@ function readOne(name: SettingName, options: GivenSettings, environment: Environ
     return settings[name].parse(text);
   } catch (error) {
     const source = option === undefined ? variableOf(name) : optionOf(name);
-    throw new SettingError(`${source} ${(error as Error).message}, not ${JSON.stringify(text)}`);
+    const given = 'isSecret' in settings[name] ? '' : `, not ${JSON.stringify(text)}`;
+    throw new SettingError(`${source} ${(error as Error).message}${given}`);
   }
 }
 
@@ -172,6 +182,12 @@ function readFlag(text: string): boolean {
 function readFolder(text: string): string {
   if (text === '') throw new Error('must be the path of a folder');
   return text;
+}
+
+/** What more it holds is the driver's business. */
+function readPostgres(text: string): string {
+  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text.replace('@/', '@localhost/'))) return text;
+  throw new Error('must be a URL such as postgres://user:password@host:5432/database');
 }
 
 function readHost(text: string): string {

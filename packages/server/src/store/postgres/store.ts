@@ -2,6 +2,7 @@ import { serverLimits } from '@hawser/protocol';
 import type { DeviceRecord, Log, NameRecord, NewMessage, Page, Store, StoredMessage } from '../../core/ports.ts';
 import { StoreAway } from '../../core/ports.ts';
 import { defaultInboxLimits, type InboxLimits } from '../inbox.ts';
+import type { ServedStore } from '../served.ts';
 import { StoreUnusable } from '../unusable.ts';
 import { Appender } from './appender.ts';
 import { Connections, type DatabaseTimes } from './connections.ts';
@@ -40,7 +41,7 @@ const defaultTimes: DatabaseTimes = {
  * The store on PostgreSQL, for any number of nodes. What resolves is committed there. It connects by itself whenever it
  * is asked something; while it cannot, everything rejects with `StoreAway`.
  */
-export class PostgresStore implements Store {
+export class PostgresStore implements ServedStore {
   readonly #connections: Connections;
   readonly #removals: Removals;
   readonly #lastSeen: LastSeen;
@@ -97,8 +98,8 @@ export class PostgresStore implements Store {
   async close(): Promise<void> {
     clearInterval(this.#notingRan);
     await this.#names.close();
-    for (const last of [this.#lastSeen, this.#removals]) await last.close().catch(ignoreAway);
-    await this.#time.note().catch(ignoreAway);
+    const last = [this.#lastSeen.close(), this.#removals.close(), this.#time.note()];
+    await Promise.all(last.map((each) => each.catch(ignoreAway)));
     await this.#appender.close();
     await this.#connections.close();
   }
@@ -127,9 +128,30 @@ export class PostgresStore implements Store {
     return this.#time.ran();
   }
 
+  /** The store notes it by itself. */
+  noteRan(): void {}
+
+  // ---- operators
+
   /** Appends and messages stored since start. */
-  get stats(): { batches: number; operations: number } {
-    return { batches: this.#appender.batches, operations: this.#appender.messages };
+  get stats(): ServedStore['stats'] {
+    return { batches: this.#appender.batches, operations: this.#appender.messages, damaged: 0 };
+  }
+
+  /** Nothing is kept in memory of what is stored. */
+  set isMemoryShort(_isShort: boolean) {}
+
+  /** PostgreSQL sees to damage itself: nothing is set aside. */
+  damaged(): Promise<[]> {
+    return Promise.resolve([]);
+  }
+
+  forgetDamaged(): Promise<number> {
+    return Promise.resolve(0);
+  }
+
+  backUp(): Promise<never> {
+    return Promise.reject(new Error('everything is in PostgreSQL: back up the database, as with pg_dump'));
   }
 
   // ---- names
