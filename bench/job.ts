@@ -12,6 +12,9 @@ export type Job = {
   measureMs: number;
   /** Messages in flight per pair of sender and receiver. */
   window: number;
+  /** The PostgreSQL that the server stores in, and how long messages are, where that is measured. */
+  postgresPid?: number;
+  payloadSize?: number;
 };
 
 export type Outcome = {

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { Postgres } from '../scripts/postgres.ts';
 import type { Job, Outcome } from './job.ts';
 import { cautions, machineFacts, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
@@ -19,6 +20,8 @@ type Scenario = {
   quick: boolean;
   /** Whether the floor can do it. */
   floor: boolean;
+  /** The server stores in a PostgreSQL of its own; messages have so many bytes. */
+  postgres?: { payloadSize: number };
 };
 
 const SCENARIOS: Record<string, Scenario> = {
@@ -30,6 +33,14 @@ const SCENARIOS: Record<string, Scenario> = {
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
+  'postgres-append': {
+    steps: ['fill'],
+    window: 1,
+    pinned: false,
+    quick: false,
+    floor: false,
+    postgres: { payloadSize: 200 },
+  },
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
@@ -96,7 +107,7 @@ async function restart(server: Running, start: () => Promise<Running>): Promise<
 }
 
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
-  const { steps, window, pinned } = SCENARIOS[name]!;
+  const { steps, window, pinned, postgres } = SCENARIOS[name]!;
   const serverArgs = options['server-args'].split(/\s+/).filter((arg) => arg !== '');
   const all: Run = { scenario: name, target, run, figures: {}, violations: [], series: {} };
   const add = ({ figures, violations, series }: Outcome) => {
@@ -105,6 +116,9 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
     Object.assign(all.series, series);
   };
   const data = makeData(options.data);
+  // As it comes, so that what is committed is synced; in the same file system as all other data.
+  await using database = postgres && (await Postgres.start([], options.data));
+  if (database !== undefined) serverArgs.push('--postgres', database.url());
   const start = () => startServer(target, pinned ? 0 : null, data, serverArgs);
   try {
     let server = await start();
@@ -115,7 +129,9 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
         add(outcome);
       } else {
         const { pid, endpoint, adminPort } = server;
-        add(await generate(pinned ? 1 : null, { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window }));
+        const job: Job = { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window };
+        if (database !== undefined) Object.assign(job, postgres, { postgresPid: database.pid });
+        add(await generate(pinned ? 1 : null, job));
       }
     }
     all.violations.push(...(await server.stop()));

@@ -33,6 +33,7 @@ const FIGURES: readonly (readonly [name: string, text: string, digits: number])[
   ['setupSeconds', 'setting up, s', 1],
   ['syncedPerSecond', 'synced/s', 0],
   ['cpuUsPerSynced', 'server CPU µs/synced', 2],
+  ['postgresCpuUsPerSynced', 'PostgreSQL CPU µs/synced', 2],
   ['syncP50Ms', 'ack latency p50 ms', 2],
   ['syncP99Ms', 'ack latency p99 ms', 2],
   ['storeWritesPer1000Synced', 'store writes/1,000 synced', 1],

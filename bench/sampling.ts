@@ -1,5 +1,5 @@
 // What the server has used, as the kernel and its own metrics tell it.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 function ticksPerSecond(): number {
@@ -17,6 +17,17 @@ export function cpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+/** The same of a process and of those that it started and that run still: PostgreSQL has one for each connection. */
+export function cpuMsOfAll(pid: number): number {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+  let sum = cpuMs(pid);
+  for (const line of stdout.split('\n')) {
+    const [child, parent] = line.trim().split(/\s+/).map(Number);
+    if (parent === pid && child !== undefined) sum += cpuMs(child);
+  }
+  return sum;
 }
 
 function statusKiB(pid: number, name: string): number {

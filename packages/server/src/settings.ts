@@ -58,7 +58,7 @@ export const settings = {
     placeholder: 'URL',
     fallback: undefined,
     isSecret: true,
-    help: 'store everything in this database, postgres://user:password@host/database, instead of in the folder',
+    help: 'store everything in this PostgreSQL database, not in the folder',
     parse: readPostgres,
   } satisfies Setting<string>,
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),

@@ -97,7 +97,10 @@ export class Appender {
     let number = ++this.#number;
     for (let attempts = 1; ; attempts++) {
       const { client, clockAhead } = await this.#connected();
-      const isLast = attempts === ATTEMPTS_MAX || performance.now() + this.#times.statementMs > settleBy;
+      const hasTime = (): boolean => performance.now() + this.#times.statementMs <= settleBy;
+      // What is sent must be over, in the database too, when this settles.
+      if (!hasTime()) throw new StoreAway('connecting to the database took too long');
+      const isLast = attempts === ATTEMPTS_MAX;
       try {
         const until = performance.now() + clockAhead + this.#times.statementMs;
         const [row] = await run(client, APPEND_BATCH, [this.#run.name, number, until, ...batch.values]);
@@ -112,6 +115,7 @@ export class Appender {
         if (found !== undefined) return resultsOf(found, batch.count);
         if (isLast) throw error;
         // It was not stored, and its number is used up.
+        if (!hasTime()) throw error;
         number = ++this.#number;
       }
     }
@@ -119,18 +123,25 @@ export class Appender {
 
   /** What came of an append whose answer was lost; `undefined` when it was not stored and will not be. */
   async #findOut(number: number, settleBy: number, cause: unknown): Promise<Row | undefined> {
-    while (performance.now() + this.#times.connectMs < settleBy && this.#state === 'open') {
+    // By then the time is over by which the database would have taken it.
+    const timeUp = sleep(Math.max(0, settleBy - performance.now()), 'time is up' as const, { ref: false });
+    while (performance.now() < settleBy && this.#state === 'open') {
       try {
-        const { client } = await this.#connected();
-        return (await run(client, OUTCOME, [this.#run.name, number]))[0];
+        const found = await Promise.race([this.#outcome(number), timeUp]);
+        if (found !== 'time is up') return found;
+        this.#hangUp();
       } catch (error) {
         this.#hangUp();
         if (isAnswer(error) && !(storeError(error) instanceof StoreAway)) throw error;
         await sleep(serverLimits.postgresAgainMs);
       }
     }
-    // The time by which the database would have taken it is over.
     throw new StoreAway('the database could not be asked what came of an append', { cause });
+  }
+
+  async #outcome(number: number): Promise<Row | undefined> {
+    const { client } = await this.#connected();
+    return (await run(client, OUTCOME, [this.#run.name, number]))[0];
   }
 
   async #connected(): Promise<Line> {
@@ -140,10 +151,14 @@ export class Appender {
     client.once('end', () => {
       if (this.#line?.client === client) this.#line = undefined;
     });
-    const sentAt = performance.now();
     const [row] = await run(client, CLOCK, []);
-    // As if the answer had taken no time: the clock is never thought to be further ahead than it is.
-    this.#line = { client, clockAhead: Number(row?.clock) - (performance.now() + sentAt) / 2 };
+    if (this.#line !== undefined) {
+      // Made meanwhile by somebody who did not wait for this one.
+      client.end().catch(() => {});
+      return this.#line;
+    }
+    // As if the answer had taken no time: so it is never thought to be further ahead than it is.
+    this.#line = { client, clockAhead: Number(row?.clock) - performance.now() };
     this.#run.holdOn(client);
     return this.#line;
   }

@@ -165,11 +165,12 @@ export class Removals {
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#flushing;
-    while (!this.#isOver && this.#waiting.size > 0) {
-      const layer = this.#next();
-      await this.#write(layer);
+    clearTimeout(this.#timer);
+    try {
+      while (!this.#isOver && this.#waiting.size > 0) await this.#write(this.#next());
+    } finally {
+      this.#isOver = true;
     }
-    this.#isOver = true;
   }
 
   drop(): void {
