@@ -91,7 +91,12 @@ describe('hawser serve --postgres', { skip }, () => {
     await succeed(['damaged', 'list', ...on]);
     using folder = newFolder();
     assert.match(await refused(['backup', join(folder.path, 'copy'), ...on]), /pg_dump/);
-    await succeed(['user', 'remove', 'operated', ...on]);
+    await server.stop();
+    // Without a server: by the variable to the database, and never to a folder that would be made for it.
+    const env = { HAWSER_POSTGRES: postgres.url() };
+    assert.match(await succeed(['user', 'list', ...on], { env }), /operated/);
+    await succeed(['user', 'remove', 'operated', ...on], { env });
+    assert.match(await refused(['user', 'list', ...on]), /is not the data folder of a server/);
   });
 
   test('a second server on the same database, and a database that is not there, are refused in a line', async () => {

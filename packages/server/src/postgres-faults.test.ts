@@ -8,6 +8,7 @@ import { Client } from 'pg';
 import { Postgres, postgresFolder } from '../../../scripts/postgres.ts';
 import { Fenced, StoreAway } from './core/ports.ts';
 import { ids, newMessage, newMessages } from './store/contract-harness.ts';
+import { byteas, float8s, int4s, int8s, texts, utf8s } from './store/postgres/arrays.ts';
 import type { DatabaseTimes } from './store/postgres/connections.ts';
 import { PostgresStore, type PostgresStoreOptions } from './store/postgres/store.ts';
 import { StoreUnusable } from './store/unusable.ts';
@@ -70,9 +71,10 @@ async function eventually(check: () => Promise<boolean> | boolean, what: string)
   }
 }
 
-async function isWaiting(client: Client): Promise<boolean> {
+/** Whether so many appends wait for a lock. */
+async function areWaiting(client: Client, count: number): Promise<boolean> {
   const text = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%append(%'`;
-  return (await client.query(text)).rows[0].n > 0;
+  return (await client.query(text)).rows[0].n === count;
 }
 
 async function stored(client: Client): Promise<string[]> {
@@ -148,10 +150,12 @@ describe('PostgreSQL', { skip }, () => {
     await using two = await open({ schema, run: 'two' });
     await one.store.append([newMessage('ann', 's', 'before')]);
     await using client = await raw(schema);
+    // Its own: what a transaction sees of other connections stays as it first was.
+    await using watcher = await raw(schema);
     const unlock = await lockInbox(client, 'ann');
     const appending = one.store.append([newMessage('ann', 's', 'late')]);
     const outcome = assert.rejects(appending, Fenced);
-    await eventually(() => isWaiting(client), 'the append waits');
+    await eventually(() => areWaiting(watcher, 1), 'the append waits');
     await two.store.voidRun('one');
     await unlock();
     await outcome;
@@ -223,18 +227,19 @@ describe('PostgreSQL', { skip }, () => {
       times: { ...QUICK, statementMs: 5_000, appendMs: 15_000 },
     });
     await one.store.append([newMessage('ann', 's', 'a')]);
+    // Its own: what a transaction sees of other connections stays as it first was.
+    await using watcher = await raw(schema);
     const unlock = await lockInbox(client, 'ann');
     const appending = one.store.append([newMessage('ann', 's', 'b')]);
-    await eventually(() => isWaiting(client), 'the append waits');
+    await eventually(() => areWaiting(watcher, 1), 'the append waits');
     line.cut();
-    // The lost one waits for the lock still, and the one that takes its place behind it.
-    await sleep(50);
+    await eventually(() => areWaiting(watcher, 2), 'behind the lost one waits the one that takes its place');
     await unlock();
     const [position] = await appending;
     const { messages } = await one.store.page('ann', 0, 10, 10_000);
     assert.deepEqual(ids(messages), ['a', 'b']);
     assert.equal(messages[1]!.position, position);
-    await eventually(async () => !(await isWaiting(client)), 'the lost one ends');
+    await eventually(() => areWaiting(watcher, 0), 'the lost one ends');
     assert.deepEqual(await stored(client), ['a', 'b']);
   });
 
@@ -369,6 +374,51 @@ describe('PostgreSQL', { skip }, () => {
         ),
       'it answers again',
     );
+  });
+
+  test('the oldest messages are found behind any number of inboxes that are empty', async () => {
+    const schema = newSchema();
+    await using one = await open({ schema, run: 'one' });
+    await using client = await raw(schema);
+    await client.query(`INSERT INTO inboxes (receiver) SELECT 'empty ' || n FROM generate_series(1, 20500) n`);
+    const [position] = await one.store.append([newMessage('zoe', 's', 'm')]);
+    await one.store.append([newMessage('ann', 's', 'n'), newMessage('empty 2', 's', 'o')]);
+    const heads = async (after: string, count: number): Promise<string[]> =>
+      (await one.store.oldest(after, count)).map(({ to }) => to);
+    assert.deepEqual(await heads('', 10), ['ann', 'empty 2', 'zoe']);
+    assert.deepEqual(await heads('', 2), ['ann', 'empty 2']);
+    assert.deepEqual(await heads('empty 2', 2), ['zoe']);
+    one.store.remove({ to: 'zoe', from: 's', msgId: 'm', position: position!, size: 3 });
+    assert.deepEqual(await heads('empty 2', 2), []);
+  });
+
+  test('arrays arrive in the database as they were', async () => {
+    await using client = await raw('public');
+    const whole = [0, 1, 255, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53 - 1];
+    const floats = [0, -0.5, 1 / 3, 1e300, 5e-324, 1_700_000_000_123.456];
+    const strings = ['', 'a', '"\\,{}NULL', 'é名😀\uff5e'];
+    const bytes = [new Uint8Array(0), Uint8Array.from({ length: 256 }, (_, i) => i)];
+    const text = `SELECT $1::int8[]::text[] AS int8s, $2::float8[] AS float8s, $3::text[] AS texts, $4::bytea[] AS byteas,
+      $5::bytea[] AS utf8s, $6::int4[] AS int4s, $7::text[] AS none`;
+    const values = [
+      int8s(whole),
+      float8s(floats),
+      texts(strings),
+      byteas(bytes),
+      utf8s(['\0é']),
+      int4s([1, -1]),
+      texts([]),
+    ];
+    const [row] = (await client.query(text, values)).rows;
+    assert.deepEqual(row.int8s.map(Number), whole);
+    assert.deepEqual(row.float8s, floats);
+    assert.deepEqual(row.texts, strings);
+    assert.deepEqual(
+      row.byteas.map((each: Buffer) => [...each]),
+      bytes.map((each) => [...each]),
+    );
+    assert.equal(String(row.utf8s[0]), '\0é');
+    assert.deepEqual([row.int4s, row.none], [[1, -1], []]);
   });
 
   test('what cannot mend itself is not said to be away', async () => {
