@@ -11,6 +11,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls';
 import protobuf from 'protobufjs';
 
 const envelopeProto = `
@@ -171,6 +172,8 @@ export interface ConnectOptions {
   readonly onPush?: (message: Message, client: Client) => void;
   readonly onFrame?: (frame: Frame, client: Client) => void;
   readonly localAddress?: string;
+  /** Come over TLS. */
+  readonly tls?: TlsOptions;
 }
 
 export interface SendOptions {
@@ -227,10 +230,11 @@ export class Client implements Disposable {
     options: ConnectOptions = {},
   ): Promise<Client> {
     const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
-    const socket = connectSocket({ host: at.host, port: at.port, allowHalfOpen: true, noDelay: true, ...local });
+    const to = { host: at.host, port: at.port, allowHalfOpen: true, noDelay: true, ...local };
+    const socket = options.tls === undefined ? connectSocket(to) : connectTls({ ...to, ...options.tls });
     const client = new Client(socket, options);
     await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
+      socket.once(options.tls === undefined ? 'connect' : 'secureConnect', resolve);
       socket.once('error', reject);
     });
     return client;

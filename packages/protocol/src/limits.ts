@@ -63,6 +63,14 @@ export const serverLimits = {
   /** The same for answers and acks, which cannot wait elsewhere: reading from the peer pauses. */
   unsentBytesPauseReading: 512 * KIB,
 
+  // TLS
+  /** From connecting to the end of the TLS handshake. */
+  tlsHandshakeTimeoutMs: 10 * SECOND_MS,
+  /** How often the certificate's files are looked at: nobody need tell the server that they are renewed. */
+  certificateCheckMs: 2 * SECOND_MS,
+  /** A certificate that expires within this is warned of, at the start and each day. */
+  certificateExpiryWarnMs: 7 * DAY_MS,
+
   // Cryptography
   /** A key pair is replaced after this, or after `rsaKeyUsesMax`. */
   rsaKeyAgeMsMax: DAY_MS,

@@ -6,9 +6,12 @@ import type { Logger } from 'pino';
 import { controlPath, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
+import { Certificates } from './certificates.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
-import { createDispatcher } from './dispatcher/http.ts';
-import { listenTcp, startListening, type TcpGateway } from './gateway/tcp.ts';
+import { type Choose, createDispatcher } from './dispatcher/http.ts';
+import { type Gateway, startListening } from './gateway/listener.ts';
+import { listenTcp } from './gateway/tcp.ts';
+import { type Credentials, listenTls } from './gateway/tls.ts';
 import { watchMemory } from './memory.ts';
 import { operateOn } from './operator.ts';
 import { makeFolder, openParts, StartError, storePath } from './parts.ts';
@@ -41,6 +44,7 @@ export interface Endpoint {
 
 export interface RunningServer {
   readonly tcp: Endpoint;
+  readonly tls: Endpoint | undefined;
   readonly http: Endpoint;
   readonly admin: Endpoint;
   /** What the dispatcher tells clients. */
@@ -66,16 +70,32 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
   const { core, store } = parts;
   const undo: (() => void)[] = [];
   try {
-    const tcp = await listen('--port', settings.port, () =>
-      listenTcp(core, { host: settings.host, port: settings.port, connectionsMax }),
+    const gateways: Gateway[] = [];
+    const stopAccepting = (): void => gateways.forEach((gateway) => void gateway.stopAccepting());
+    undo.push(stopAccepting);
+    const where = { host: settings.host, connectionsMax, open: { count: 0 } };
+    const tcp = await listen('--port', settings.port, () => listenTcp(core, { ...where, port: settings.port }));
+    gateways.push(tcp);
+    const certificates = certificatesOf(settings, log);
+    if (certificates !== undefined) undo.push(() => certificates.close());
+    const tls = await listenOverTls(certificates, settings.tlsPort, (credentials, port) =>
+      listenTls(core, { ...where, port, credentials, needsCertificate: settings.tlsClientCert === 'required' }),
     );
-    undo.push(() => tcp.stopAccepting());
+    if (tls !== undefined) gateways.push(tls);
     let state: 'serving' | 'stopping' | 'failed' = 'serving';
     const advertised = {
       ip: settings.advertise?.host ?? (settings.host === 'localhost' ? tcp.host : settings.host),
       port: settings.advertise?.port ?? tcp.port,
     };
-    const dispatcher = createDispatcher(() => (state === 'serving' ? advertised : undefined));
+    const advertisedTls = tls && {
+      ip: settings.advertiseTls?.host ?? advertised.ip,
+      port: settings.advertiseTls?.port ?? tls.port,
+    };
+    const choose: Choose = (_id, overTls) => {
+      if (state !== 'serving') return undefined;
+      return overTls ? advertisedTls : advertised;
+    };
+    const dispatcher = createDispatcher(choose);
     const http = await listen('--http-port', settings.httpPort, () =>
       startListening(dispatcher, settings.host, settings.httpPort, log),
     );
@@ -83,6 +103,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     undo.push(() => closeHttp(dispatcher));
     const metrics = new Metrics({
       counters: core.counters,
+      certificateExpiresAt: () => certificates?.expiresAt,
       connections: () => core.connections,
       sessions: () => core.directory.size,
       delivery: () => core.delivery.stats,
@@ -116,8 +137,9 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       state = 'failed';
       const fields = isStoreFailure(error) ? {} : { err: error };
       log.fatal(fields, `nothing more is accepted: ${whyFailed(error, storePath(data))}; then start the server again`);
-      tcp.stopAccepting();
+      stopAccepting();
     });
+    certificates?.watch();
 
     if (connectionsMax < settings.maxConnections) {
       log.info({ connectionsMax, asked: settings.maxConnections }, 'the descriptor limit bounds the connections');
@@ -130,15 +152,17 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       unwatchMemory();
       clearInterval(sweeping);
       clearTimeout(firstSweep);
-      tcp.stopAccepting();
+      stopAccepting();
+      certificates?.close();
       await core.stop();
-      await withinCloseTimeout(tcp);
+      await withinCloseTimeout(gateways);
       for (const server of [dispatcher, operators, control]) closeHttp(server);
       metrics.close();
       await parts.close();
     };
     return {
       tcp: { host: settings.host, port: tcp.port },
+      tls: tls && { host: settings.host, port: tls.port },
       http: { host: settings.host, port: http.port },
       admin: { host: settings.adminHost, port: admin.port },
       advertised,
@@ -171,6 +195,23 @@ async function listen<Listening>(option: string, port: number, start: () => Prom
   }
 }
 
+function certificatesOf({ tlsCert, tlsKey, tlsClientCa }: Settings, log: Logger): Certificates | undefined {
+  if (tlsCert === undefined || tlsKey === undefined) return undefined;
+  return new Certificates({ cert: tlsCert, key: tlsKey, ca: tlsClientCa }, log);
+}
+
+/** A listener that has the certificate of the moment, if there is to be one. */
+async function listenOverTls<Listening extends { renew(credentials: Credentials): void }>(
+  certificates: Certificates | undefined,
+  port: number | undefined,
+  start: (credentials: Credentials, port: number) => Promise<Listening>,
+): Promise<Listening | undefined> {
+  if (certificates === undefined || port === undefined) return undefined;
+  const listening = await listen('--tls-port', port, () => start(certificates.current, port));
+  certificates.onRenewed((credentials) => listening.renew(credentials));
+  return listening;
+}
+
 /** Fewer connections than asked for when the process may not open that many. */
 function boundByDescriptors(connectionsMax: number): number {
   const limit = descriptorLimit();
@@ -185,11 +226,11 @@ function closeHttp(server: HttpServer): void {
 }
 
 /** Connections get to flush; those that do not are forced by then. */
-function withinCloseTimeout(tcp: TcpGateway): Promise<void> {
+function withinCloseTimeout(gateways: readonly Gateway[]): Promise<unknown> {
   const timeout = new Promise<void>((resolveTimeout) => {
     setTimeout(resolveTimeout, serverLimits.closeTimeoutMs + 500).unref();
   });
-  return Promise.race([tcp.closed(), timeout]);
+  return Promise.race([Promise.all(gateways.map((gateway) => gateway.closed())), timeout]);
 }
 
 async function withinStopTimeout(stopping: Promise<void>): Promise<void> {

@@ -18,8 +18,16 @@ import {
 fc.configureGlobal({ seed: Number(process.env.HAWSER_SEED ?? 1) });
 
 /** Further options that a value needs beside it. */
+const pem = { tlsCert: 'cert.pem', tlsKey: 'key.pem' };
 const beside: Partial<Record<SettingName, Partial<Record<SettingName, string>>>> = {
   host: { advertise: 'im.example.org' },
+  tlsPort: pem,
+  httpsPort: pem,
+  tlsCert: { ...pem, tlsPort: '0' },
+  tlsKey: { ...pem, httpsPort: '0' },
+  tlsClientCa: { ...pem, tlsPort: '0' },
+  tlsClientCert: { ...pem, tlsPort: '0', tlsClientCa: 'ca.pem' },
+  advertiseTls: { ...pem, tlsPort: '0' },
 };
 
 function readOption(name: SettingName, text: string): unknown {
@@ -27,7 +35,8 @@ function readOption(name: SettingName, text: string): unknown {
 }
 
 function readVariable(name: SettingName, text: string): unknown {
-  return readSettings({ ...beside[name] }, { [variableOf(name)]: text })[name];
+  const { [name]: _, ...others } = beside[name] ?? {};
+  return readSettings(others, { [variableOf(name)]: text })[name];
 }
 
 function refusal(read: () => unknown): string {
@@ -79,6 +88,11 @@ function seconds(option: string, variable: string, preset: number, most: number)
     bad: ['', '0', '0.0', '-1', String(most + 1), `${most}.1`, '1s', '1e1', '.5', 'never', ' 1'],
     must: `must be a number above 0 and at most ${most}`,
   };
+}
+
+function file(option: string, variable: string): Expectation {
+  const good = ['/etc/hawser/cert.pem', 'a b', '.'].map((each) => [each, each] as const);
+  return { option, variable, preset: undefined, good, bad: [''], must: 'must be the path of a file' };
 }
 
 const expected: Record<SettingName, Expectation> = {
@@ -144,6 +158,47 @@ const expected: Record<SettingName, Expectation> = {
       ...['203.0.113', '203.0.113.256', '7000', '0.0.0.0', '0.0.0.0:1', '::', '[::]:1', `${'a'.repeat(64)}.b`],
       `${'a.'.repeat(127)}`,
     ],
+    must: mustBeAdvertised,
+  },
+  tlsPort: {
+    option: '--tls-port',
+    variable: 'HAWSER_TLS_PORT',
+    preset: undefined,
+    good: goodPorts,
+    bad: badPorts,
+    must: mustBePort,
+  },
+  httpsPort: {
+    option: '--https-port',
+    variable: 'HAWSER_HTTPS_PORT',
+    preset: undefined,
+    good: goodPorts,
+    bad: badPorts,
+    must: mustBePort,
+  },
+  tlsCert: file('--tls-cert', 'HAWSER_TLS_CERT'),
+  tlsKey: file('--tls-key', 'HAWSER_TLS_KEY'),
+  tlsClientCa: file('--tls-client-ca', 'HAWSER_TLS_CLIENT_CA'),
+  tlsClientCert: {
+    option: '--tls-client-cert',
+    variable: 'HAWSER_TLS_CLIENT_CERT',
+    preset: 'optional',
+    good: [
+      ['optional', 'optional'],
+      ['required', 'required'],
+    ],
+    bad: ['', 'none', 'true', 'Required'],
+    must: 'must be optional or required',
+  },
+  advertiseTls: {
+    option: '--advertise-tls',
+    variable: 'HAWSER_ADVERTISE_TLS',
+    preset: undefined,
+    good: [
+      ['im.example.org', { host: 'im.example.org', port: undefined }],
+      ['im.example.org:8889', { host: 'im.example.org', port: 8889 }],
+    ],
+    bad: ['', ':7000', '0.0.0.0', 'tls://a'],
     must: mustBeAdvertised,
   },
   data: {
@@ -305,6 +360,25 @@ test('a host that other machines can reach needs --advertise', () => {
     );
     assert.equal(readSettings({ host, advertise: 'a' }, {}).host, host);
     assert.equal(readSettings({ host }, { HAWSER_ADVERTISE: 'a' }).host, host);
+  }
+});
+
+test('what TLS needs beside a setting is named, and what would have no effect', () => {
+  for (const [given, message] of [
+    [{ tlsPort: '1' }, '--tls-port and --https-port need --tls-cert and --tls-key'],
+    [{ httpsPort: '1', tlsCert: 'c' }, '--tls-port and --https-port need --tls-cert and --tls-key'],
+    [pem, '--tls-cert and --tls-key have no effect without --tls-port or --https-port'],
+    [
+      { ...pem, httpsPort: '1', tlsClientCa: 'a' },
+      '--tls-client-ca and --advertise-tls have no effect without --tls-port',
+    ],
+    [{ advertiseTls: 'a' }, '--tls-client-ca and --advertise-tls have no effect without --tls-port'],
+    [{ ...pem, tlsPort: '1', tlsClientCert: 'required' }, '--tls-client-cert required needs --tls-client-ca'],
+  ] as const) {
+    assert.equal(
+      refusal(() => readSettings(given, {})),
+      message,
+    );
   }
 });
 

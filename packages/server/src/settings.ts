@@ -28,6 +28,15 @@ function setting<Value>(
   return { placeholder, fallback, help, parse };
 }
 
+/** One without a default. */
+function optional<Value>(
+  placeholder: string,
+  help: string,
+  parse: (text: string) => Value,
+): Setting<Value> & { readonly fallback: undefined } {
+  return { placeholder, fallback: undefined, help, parse };
+}
+
 function flag(help: string): Setting<boolean> {
   return { placeholder: undefined, fallback: 'false', help, parse: readFlag };
 }
@@ -46,12 +55,22 @@ export const settings = {
     readHost,
   ),
   adminPort: setting('PORT', '9998', 'HTTP port for operators: health and metrics', readPort),
-  advertise: {
-    placeholder: 'HOST[:PORT]',
-    fallback: undefined,
-    help: 'what the dispatcher tells clients; needed when the host is not loopback',
-    parse: readAdvertise,
-  } satisfies Setting<Advertise>,
+  advertise: optional(
+    'HOST[:PORT]',
+    'what the dispatcher tells clients; needed when the host is not loopback',
+    readAdvertise,
+  ),
+  tlsPort: optional('PORT', 'TLS port for clients; 0 takes a free one', readPort),
+  httpsPort: optional('PORT', 'HTTPS port of the dispatcher', readPort),
+  tlsCert: optional('FILE', 'certificate for both, with its chain, in PEM; looked at for a new one', readFile),
+  tlsKey: optional('FILE', 'the key of it, in PEM', readFile),
+  tlsClientCa: optional(
+    'FILE',
+    'clients may show certificates that these (PEM) have signed: CN is who they are',
+    readFile,
+  ),
+  tlsClientCert: setting('WHETHER', 'optional', 'optional or required: whether they must', readWhether),
+  advertiseTls: optional('HOST[:PORT]', 'what the dispatcher tells clients that ask for TLS', readAdvertise),
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
@@ -160,7 +179,24 @@ function checkTogether(values: Settings): Settings {
       `--host ${values.host} is reachable from other machines: say with --advertise HOST[:PORT] what clients are to be told`,
     );
   }
+  checkTls(values);
   return values;
+}
+
+function checkTls({ tlsPort, httpsPort, tlsCert, tlsKey, tlsClientCa, tlsClientCert, advertiseTls }: Settings): void {
+  const isTls = tlsPort !== undefined || httpsPort !== undefined;
+  if (isTls && (tlsCert === undefined || tlsKey === undefined)) {
+    throw new SettingError('--tls-port and --https-port need --tls-cert and --tls-key');
+  }
+  if (!isTls && (tlsCert !== undefined || tlsKey !== undefined)) {
+    throw new SettingError('--tls-cert and --tls-key have no effect without --tls-port or --https-port');
+  }
+  if (tlsPort === undefined && (tlsClientCa !== undefined || advertiseTls !== undefined)) {
+    throw new SettingError('--tls-client-ca and --advertise-tls have no effect without --tls-port');
+  }
+  if (tlsClientCert === 'required' && tlsClientCa === undefined) {
+    throw new SettingError('--tls-client-cert required needs --tls-client-ca');
+  }
 }
 
 function readFlag(text: string): boolean {
@@ -172,6 +208,16 @@ function readFlag(text: string): boolean {
 function readFolder(text: string): string {
   if (text === '') throw new Error('must be the path of a folder');
   return text;
+}
+
+function readFile(text: string): string {
+  if (text === '') throw new Error('must be the path of a file');
+  return text;
+}
+
+function readWhether(text: string): 'optional' | 'required' {
+  if (text === 'optional' || text === 'required') return text;
+  throw new Error('must be optional or required');
 }
 
 function readHost(text: string): string {

@@ -5,6 +5,8 @@ import type { Counters } from '../core/counters.ts';
 /** What the metrics read, when they are asked for. */
 export interface Measured {
   readonly counters: Counters;
+  /** In ms since 1970; `undefined` without TLS. */
+  readonly certificateExpiresAt?: () => number | undefined;
   readonly connections: () => number;
   readonly sessions: () => number;
   readonly delivery: () => { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number };
@@ -25,6 +27,9 @@ export class Metrics {
     this.#gauge('hawser_connections', 'Open connections.', measured.connections);
     this.#gauge('hawser_sessions', 'Sessions that are logged in.', measured.sessions);
     this.#counter('hawser_connections_opened_total', 'Connections accepted.', () => counters.connectionsOpened);
+    this.#gauge('hawser_tls_certificate_expires_seconds', 'When it expires, since 1970; 0 without TLS.', () => {
+      return (measured.certificateExpiresAt?.() ?? 0) / 1000;
+    });
     this.#counter('hawser_registrations_total', 'Users registered by themselves.', () => counters.registrations);
     this.#labelled('hawser_logins_total', 'Logins answered 100, by role.', 'role', () => ({
       app: counters.appLogins,

@@ -28,6 +28,10 @@ export interface Wire {
   readonly address: string;
   /** TLS, or from this machine: credentials may come in the clear. */
   readonly secure: boolean;
+  /** The client came over TLS. */
+  readonly isTls?: boolean;
+  /** Whom its certificate names, if it has shown one that counts: it may be nobody else. */
+  readonly certifiedName?: string | undefined;
   /** Bytes written and not yet taken by the operating system. */
   readonly unsentBytes: number;
   /** When a write last completed (`Time.now`); 0 before the first. */

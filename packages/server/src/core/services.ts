@@ -15,6 +15,8 @@ export interface CoreOptions extends DeliveryOptions {
   readonly idleTimeoutMs: number;
   /** Cmd 100 and 102 in the clear are allowed from everywhere, not only over TLS or from this machine. */
   readonly allowPlainLogin: boolean;
+  /** Without TLS every frame must be encrypted, but for key agreement and heartbeats. */
+  readonly requireEncryption?: boolean;
 }
 
 /** What sessions and their handlers work with. */

@@ -8,22 +8,28 @@ export interface Advertised {
   readonly port: number;
 }
 
-/** The server that the client with this id should use; `undefined` when none is available. */
-export type Choose = (id: string) => Advertised | undefined;
+/** The server that the client with this id should use, over TLS or not; `undefined` when none is available. */
+export type Choose = (id: string, overTls: boolean) => Advertised | undefined;
 
 /**
  * The dispatcher's answer to a request for `url` (PROTOCOL, "Finding a server"). It depends on nothing else of the
  * request: no header can change where clients are sent.
  */
 export function dispatch(url: string, choose: Choose): string {
-  const ids = queryOf(url).getAll('id');
+  const query = queryOf(url);
+  const ids = query.getAll('id');
   const id = ids[0];
   if (ids.length !== 1 || id === undefined || id === '') return exception('one id is needed: /?id=<client id>');
   if (utf8Length(id) > wireLimits.nameBytesMax)
     return exception(`the id is longer than ${wireLimits.nameBytesMax} bytes`);
-  const chosen = choose(id);
-  if (chosen === undefined) return JSON.stringify({ code: code.noServer, msg: 'no server is available' });
-  return JSON.stringify({ code: code.ok, msg: 'ok', ip: chosen.ip, port: chosen.port });
+  // An extension: existing clients do not ask, and are told what they always were.
+  const overTls = query.get('tls') === '1';
+  const chosen = choose(id, overTls);
+  if (chosen === undefined) {
+    const msg = overTls ? 'no server is available over TLS' : 'no server is available';
+    return JSON.stringify({ code: code.noServer, msg });
+  }
+  return JSON.stringify({ code: code.ok, msg: 'ok', ip: chosen.ip, port: chosen.port, ...(overTls && { tls: true }) });
 }
 
 function exception(msg: string): string {

@@ -7,6 +7,7 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
   const body = readLogin(request.data);
   if (body instanceof Fault) return refuseLogin(session, request, body);
   if (!mayCarryCredentials(session, request)) return refuseLogin(session, request, 'clearCredentials');
+  if (!mayBe(session, body.username)) return refuseLogin(session, request, 'otherCertified');
   if (session.login !== undefined && session.login.name !== body.username) {
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
@@ -40,6 +41,12 @@ export function refuseLogin(session: Session, request: Envelope, why: Fault | Re
   if (why instanceof Fault) session.refuseBody(request, why);
   else session.refuse(request, why, nack);
   session.loginFailed();
+}
+
+/** Whether this connection may be of this name: one with a certificate is only of the name that is in it. */
+export function mayBe(session: Session, name: string): boolean {
+  const certified = session.wire.certifiedName;
+  return certified === undefined || certified === name;
 }
 
 /** Whether a password may be in this frame: encrypted, or where nobody can read along. */

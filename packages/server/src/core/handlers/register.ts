@@ -1,6 +1,6 @@
 import { type Envelope, Fault, OK_BODY, readRegister } from '@hawser/protocol';
 import type { Session } from '../session.ts';
-import { mayCarryCredentials } from './login.ts';
+import { mayBe, mayCarryCredentials } from './login.ts';
 
 /** cmd 102: a person registers. It does not log in. */
 export function register(session: Session, request: Envelope): Promise<void> | undefined {
@@ -15,6 +15,10 @@ export function register(session: Session, request: Envelope): Promise<void> | u
   }
   if (!mayCarryCredentials(session, request)) {
     session.refuse(request, 'clearCredentials');
+    return undefined;
+  }
+  if (!mayBe(session, body.username)) {
+    session.refuse(request, 'otherCertified');
     return undefined;
   }
   return create(body.username, body.password);

@@ -1,0 +1,80 @@
+import { constants } from 'node:crypto';
+import { createServer, type TLSSocket } from 'node:tls';
+import { answerBody, cmd, encodeFrame, isName, refusals, serverLimits } from '@hawser/protocol';
+import type { Core } from '../core/core.ts';
+import { type Gateway, type Listen, listen } from './listener.ts';
+import { type Peer, SocketWire, serve } from './socket.ts';
+
+/** PEM. */
+export interface Credentials {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  /** Whose certificates clients may show; without it they are not asked for any. */
+  readonly ca?: Buffer | undefined;
+}
+
+export interface TlsListen extends Listen {
+  readonly credentials: Credentials;
+  /** Whether a client without a certificate is turned away. */
+  readonly needsCertificate: boolean;
+}
+
+export interface TlsGateway extends Gateway {
+  /** For connections from now on; those that are open go on. Throws when the credentials make no sense. */
+  renew(credentials: Credentials): void;
+}
+
+/** Listens for clients that come over TLS: the same frames. Rejects when it cannot listen. */
+export async function listenTls(core: Core, where: TlsListen): Promise<TlsGateway> {
+  const asksForCertificate = where.credentials.ca !== undefined;
+  // Does not listen itself: it is given connections for their handshakes.
+  const handshakes = createServer(
+    {
+      ...contextOf(where.credentials),
+      handshakeTimeout: serverLimits.tlsHandshakeTimeoutMs,
+      requestCert: asksForCertificate,
+      // Whoever is turned away for a certificate is told so, in a frame.
+      rejectUnauthorized: false,
+    },
+    (socket) => {
+      const name = asksForCertificate ? certifiedName(socket, where.needsCertificate) : undefined;
+      const peer = { address: socket.remoteAddress ?? '', isTls: true };
+      if (name === 'not accepted') turnAway(core, socket, { ...peer, certifiedName: undefined });
+      else serve(core, socket, { ...peer, certifiedName: name?.of });
+    },
+  );
+  handshakes.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    core.counters.closed.handshakeFailed++;
+    core.log.debug({ reason: 'handshakeFailed', why: error.code, address: socket.remoteAddress }, 'closed');
+    socket.destroy();
+  });
+  const gateway = await listen(core, where, (socket) => handshakes.emit('connection', socket));
+  return { ...gateway, renew: (credentials) => handshakes.setSecureContext(contextOf(credentials)) };
+}
+
+/** What Node makes a context of: the same for every listener. */
+export function contextOf({ cert, key, ca }: Credentials) {
+  // Nobody needs a renegotiation, and each takes as much of the processor as a new connection.
+  return { cert, key, ca, minVersion: 'TLSv1.2', secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
+}
+
+/**
+ * Whom the certificate of a client names: the one common name (CN) of its subject. One that our authority has not signed,
+ * or that names nobody, is worse than none: its client takes itself for somebody.
+ */
+function certifiedName(socket: TLSSocket, isNeeded: boolean): { readonly of: string } | undefined | 'not accepted' {
+  const certificate = socket.getPeerCertificate();
+  if (Object.keys(certificate).length === 0) return isNeeded ? 'not accepted' : undefined;
+  const name: unknown = certificate.subject?.CN;
+  return socket.authorized && typeof name === 'string' && isName(name) ? { of: name } : 'not accepted';
+}
+
+function turnAway(core: Core, socket: TLSSocket, peer: Peer): void {
+  core.counters.closed.badCertificate++;
+  core.log.debug({ reason: 'badCertificate', why: socket.authorizationError, address: peer.address }, 'closed');
+  socket.on('error', () => {});
+  const wire = new SocketWire(socket, peer, () => core.time.now());
+  const { code, msg } = refusals.badCertificate;
+  wire.write(encodeFrame(cmd.internalError, '', false, answerBody(code, msg)));
+  wire.end();
+}
