@@ -27,6 +27,7 @@ interface Ready {
   readonly tcp: Listening;
   readonly tls?: Listening;
   readonly http: Listening;
+  readonly https?: Listening;
   readonly admin: Listening;
 }
 
@@ -92,6 +93,10 @@ export class Server implements AsyncDisposable {
 
   get tlsPort(): number {
     return this.#state().tls?.port ?? 0;
+  }
+
+  get httpsPort(): number {
+    return this.#state().https?.port ?? 0;
   }
 
   get httpPort(): number {

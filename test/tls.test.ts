@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { get as getOverTls } from 'node:https';
 import { connect as connectSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -418,6 +419,26 @@ describe('clients that show a certificate', () => {
 });
 
 describe('the dispatcher', () => {
+  function askOverTls(of: Server, path: string): Promise<{ answer: unknown; serial: string }> {
+    return new Promise((resolve, reject) => {
+      const request = getOverTls({ host, port: of.httpsPort, path, agent: false, ...trusting }, async (response) => {
+        const { serialNumber } = (response.socket as TLSSocket).getPeerCertificate();
+        resolve({ answer: JSON.parse(await textFrom(response)), serial: serialNumber });
+      });
+      request.once('error', reject);
+    });
+  }
+
+  async function textFrom(stream: AsyncIterable<Buffer>): Promise<string> {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of stream) chunks.push(chunk);
+    } catch {
+      // It was reset; what came before counts.
+    }
+    return Buffer.concat(chunks).toString();
+  }
+
   async function ask(of: Server, query: string): Promise<unknown> {
     return (await fetch(`http://127.0.0.1:${of.httpPort}/?${query}`)).json();
   }
@@ -435,6 +456,26 @@ describe('the dispatcher', () => {
     await using other = await startServer({ args });
     assert.deepEqual(await ask(other, 'id=a'), { code: 100, msg: 'ok', ip: 'a.test', port: 1 });
     assert.deepEqual(await ask(other, 'id=a&tls=1'), { code: 100, msg: 'ok', ip: 'b.test', port: 2, tls: true });
+  });
+
+  test('answers over HTTPS as it does over HTTP, with the same certificate, which changes as it does', async () => {
+    const own = mkdtempSync(join(folder, 'own-'));
+    const args = writeCertificate(own, authority.issue(here));
+    await using both = await startServer({ args: ['--tls-port', '0', '--https-port', '0', ...args] });
+    const answer = { code: 100, msg: 'ok', ip: host, port: both.port };
+    assert.deepEqual((await askOverTls(both, '/?id=a')).answer, answer);
+    const { answer: tls, serial } = await askOverTls(both, '/?id=a&tls=1');
+    assert.deepEqual(tls, { ...answer, port: both.tlsPort, tls: true });
+    for (const path of ['/?id=', '/', '/?id=a&id=b']) {
+      const { answer: refusal } = await askOverTls(both, path);
+      assert.equal((refusal as { code: number }).code, 200, path);
+    }
+    const socket = connectTls({ host, port: both.httpsPort, ...trusting }, () => socket.end('no HTTP\r\n\r\n'));
+    assert.match(await textFrom(socket), /^HTTP\/1.1 200 OK\r\n[\s\S]*"code":200/);
+    assert.equal(await textFrom(connectSocket({ host, port: both.httpsPort }).end('GET / HTTP/1.1\r\n\r\n')), '');
+    writeCertificate(own, authority.issue(here));
+    await until(async () => (await askOverTls(both, '/?id=a')).serial !== serial, 'another certificate');
+    assert.equal(await closedBy(both, 'handshakeFailed'), 1);
   });
 
   test('has no server over TLS where there is no TLS', async () => {

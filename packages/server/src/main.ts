@@ -1,17 +1,19 @@
 /** The composition root: builds a server from its parts. */
 
 import type { Server as HttpServer } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import { serverLimits } from '@hawser/protocol';
 import type { Logger } from 'pino';
 import { controlPath, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
 import { Certificates } from './certificates.ts';
+import type { Core } from './core/core.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
-import { type Choose, createDispatcher } from './dispatcher/http.ts';
+import { type Choose, createDispatcher, createTlsDispatcher } from './dispatcher/http.ts';
 import { type Gateway, startListening } from './gateway/listener.ts';
 import { listenTcp } from './gateway/tcp.ts';
-import { type Credentials, listenTls } from './gateway/tls.ts';
+import { type Credentials, contextOf, listenTls } from './gateway/tls.ts';
 import { watchMemory } from './memory.ts';
 import { operateOn } from './operator.ts';
 import { makeFolder, openParts, StartError, storePath } from './parts.ts';
@@ -46,6 +48,7 @@ export interface RunningServer {
   readonly tcp: Endpoint;
   readonly tls: Endpoint | undefined;
   readonly http: Endpoint;
+  readonly https: Endpoint | undefined;
   readonly admin: Endpoint;
   /** What the dispatcher tells clients. */
   readonly advertised: { readonly ip: string; readonly port: number };
@@ -63,7 +66,7 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
-  const connectionsMax = boundByDescriptors(settings.maxConnections);
+  const connectionsMax = boundByDescriptors(settings.maxConnections, settings.httpsPort !== undefined);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();
   const parts = await openParts(data, settings, log, failure.resolve);
@@ -78,7 +81,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     gateways.push(tcp);
     const certificates = certificatesOf(settings, log);
     if (certificates !== undefined) undo.push(() => certificates.close());
-    const tls = await listenOverTls(certificates, settings.tlsPort, (credentials, port) =>
+    const tls = await listenOverTls('--tls-port', certificates, settings.tlsPort, (credentials, port) =>
       listenTls(core, { ...where, port, credentials, needsCertificate: settings.tlsClientCert === 'required' }),
     );
     if (tls !== undefined) gateways.push(tls);
@@ -101,6 +104,13 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     );
     dispatcher.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(dispatcher));
+    const secureDispatcher = await listenOverTls(
+      '--https-port',
+      certificates,
+      settings.httpsPort,
+      (credentials, port) => startTlsDispatcher(core, choose, credentials, settings.host, port),
+    );
+    if (secureDispatcher !== undefined) undo.push(() => closeHttp(secureDispatcher.server));
     const metrics = new Metrics({
       counters: core.counters,
       certificateExpiresAt: () => certificates?.expiresAt,
@@ -156,7 +166,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       certificates?.close();
       await core.stop();
       await withinCloseTimeout(gateways);
-      for (const server of [dispatcher, operators, control]) closeHttp(server);
+      for (const server of [dispatcher, secureDispatcher?.server, operators, control]) closeHttp(server);
       metrics.close();
       await parts.close();
     };
@@ -164,6 +174,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       tcp: { host: settings.host, port: tcp.port },
       tls: tls && { host: settings.host, port: tls.port },
       http: { host: settings.host, port: http.port },
+      https: secureDispatcher && { host: settings.host, port: secureDispatcher.port },
       admin: { host: settings.adminHost, port: admin.port },
       advertised,
       data,
@@ -202,27 +213,39 @@ function certificatesOf({ tlsCert, tlsKey, tlsClientCa }: Settings, log: Logger)
 
 /** A listener that has the certificate of the moment, if there is to be one. */
 async function listenOverTls<Listening extends { renew(credentials: Credentials): void }>(
+  option: string,
   certificates: Certificates | undefined,
   port: number | undefined,
   start: (credentials: Credentials, port: number) => Promise<Listening>,
 ): Promise<Listening | undefined> {
   if (certificates === undefined || port === undefined) return undefined;
-  const listening = await listen('--tls-port', port, () => start(certificates.current, port));
+  const listening = await listen(option, port, () => start(certificates.current, port));
   certificates.onRenewed((credentials) => listening.renew(credentials));
   return listening;
 }
 
+async function startTlsDispatcher(core: Core, choose: Choose, credentials: Credentials, host: string, port: number) {
+  // Clients show their certificates to the server, not here.
+  const context = (of: Credentials) => contextOf({ ...of, ca: undefined });
+  const server = createTlsDispatcher(choose, context(credentials), () => {
+    core.counters.closed.handshakeFailed++;
+  });
+  const listening = await startListening(server, host, port, core.log);
+  server.maxConnections = httpConnectionsWithin(descriptorLimit());
+  return { server, port: listening.port, renew: (next: Credentials) => server.setSecureContext(context(next)) };
+}
+
 /** Fewer connections than asked for when the process may not open that many. */
-function boundByDescriptors(connectionsMax: number): number {
+function boundByDescriptors(connectionsMax: number, isHttps: boolean): number {
   const limit = descriptorLimit();
-  const possible = connectionsWithin(limit);
+  const possible = connectionsWithin(limit, isHttps ? 3 : 2);
   if (possible > 0) return Math.min(possible, connectionsMax);
   throw new StartError(`only ${limit} files may be open at once: raise that with "ulimit -n 100000"`);
 }
 
-function closeHttp(server: HttpServer): void {
-  server.close();
-  server.closeAllConnections();
+function closeHttp(server: HttpServer | HttpsServer | undefined): void {
+  server?.close();
+  server?.closeAllConnections();
 }
 
 /** Connections get to flush; those that do not are forced by then. */

@@ -43,8 +43,8 @@ async function run(values: Settings): Promise<void> {
   process.on('SIGINT', stop);
 
   // Whoever reads this may send a signal at once.
-  const { tcp, tls, http, admin, advertised, data } = server;
-  log.info({ version, tcp, tls, http, admin, advertised, data }, 'ready');
+  const { tcp, tls, http, https, admin, advertised, data } = server;
+  log.info({ version, tcp, tls, http, https, admin, advertised, data }, 'ready');
   print(welcome(server, values));
   await server.failed;
   // Nothing may be acked any more, and nothing that is in memory can be saved.
@@ -63,7 +63,7 @@ function makeLog(level: string): Logger {
   return pino({ level }, lines);
 }
 
-function welcome({ tcp, tls, http, admin, advertised, data }: RunningServer, values: Settings): string {
+function welcome({ tcp, tls, http, https, admin, advertised, data }: RunningServer, values: Settings): string {
   const dispatcher = `http://${hostPort(http)}`;
   const folder = values.data === settings.data.fallback ? '' : ` --data ${quoted(data)}`;
   const where = dispatcher === DEFAULT_SERVER ? '' : ` --server ${dispatcher}`;
@@ -73,6 +73,7 @@ function welcome({ tcp, tls, http, admin, advertised, data }: RunningServer, val
     `  clients      tcp://${hostPort(tcp)}`,
     ...(tls === undefined ? [] : [`               tls://${hostPort(tls)}`]),
     `  dispatcher   ${dispatcher}/?id=<client id>  tells clients ${advertised.ip} port ${advertised.port}`,
+    ...(https === undefined ? [] : [`               https://${hostPort(https)}/?id=<client id>`]),
     `  operators    http://${hostPort(admin)}/healthz and /metrics`,
     `  data         ${data}`,
     '',

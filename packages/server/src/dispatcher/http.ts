@@ -1,5 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { code, serverLimits, utf8Length, wireLimits } from '@hawser/protocol';
 
 /** What clients are told. */
@@ -45,7 +47,35 @@ function queryOf(url: string): URLSearchParams {
  * The dispatcher's HTTP server, not listening yet. Every answer has status 200: existing clients give up on others.
  */
 export function createDispatcher(choose: Choose): Server {
-  const answer: RequestListener = (request, response) => {
+  const answer = answerBy(choose);
+  return prepared(createServer(httpOptions, answer), answer);
+}
+
+/** The same over TLS. `onFailed` is called for each handshake that fails. */
+export function createTlsDispatcher(choose: Choose, context: SecureContextOptions, onFailed: () => void): TlsServer {
+  const answer = answerBy(choose);
+  const options = { ...httpOptions, ...context, handshakeTimeout: serverLimits.tlsHandshakeTimeoutMs };
+  const server = createTlsServer(options, answer);
+  // Node would take these for requests that are not valid.
+  server.removeAllListeners('tlsClientError');
+  server.on('tlsClientError', (_error, socket: TLSSocket) => {
+    onFailed();
+    socket.destroy();
+  });
+  return prepared(server, answer);
+}
+
+const httpOptions = {
+  maxHeaderSize: serverLimits.httpHeaderBytesMax,
+  requestTimeout: serverLimits.httpRequestTimeoutMs,
+  headersTimeout: serverLimits.httpRequestTimeoutMs,
+  keepAliveTimeout: serverLimits.httpRequestTimeoutMs,
+  // Node would answer 400.
+  requireHostHeader: false,
+};
+
+function answerBy(choose: Choose): RequestListener {
+  return (request, response) => {
     const body = dispatch(request.url ?? '', choose);
     // A body that nobody asked for is not waited for.
     if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
@@ -56,22 +86,14 @@ export function createDispatcher(choose: Choose): Server {
     });
     response.end(body);
   };
-  const server = createServer(
-    {
-      maxHeaderSize: serverLimits.httpHeaderBytesMax,
-      requestTimeout: serverLimits.httpRequestTimeoutMs,
-      headersTimeout: serverLimits.httpRequestTimeoutMs,
-      keepAliveTimeout: serverLimits.httpRequestTimeoutMs,
-      // Node would answer 400.
-      requireHostHeader: false,
-    },
-    answer,
-  );
+}
+
+function prepared<Kind extends Server | TlsServer>(server: Kind, answer: RequestListener): Kind {
   server.maxConnections = serverLimits.httpConnectionsMax;
   // Node would answer 417.
   server.on('checkExpectation', answer);
-  server.on('clientError', (_error, socket) => refuse(socket));
-  server.on('connect', (_request, socket) => {
+  server.on('clientError', (_error: Error, socket: Duplex) => refuse(socket));
+  server.on('connect', (_request: unknown, socket: Duplex) => {
     socket.on('error', () => {});
     refuse(socket);
   });
