@@ -172,6 +172,8 @@ export interface ConnectOptions {
   readonly onPush?: (message: Message, client: Client) => void;
   readonly onFrame?: (frame: Frame, client: Client) => void;
   readonly localAddress?: string;
+  /** What goes before everything, TLS included. */
+  readonly preface?: Uint8Array;
   /** Come over TLS. */
   readonly tls?: TlsOptions;
 }
@@ -231,7 +233,10 @@ export class Client implements Disposable {
   ): Promise<Client> {
     const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
     const to = { host: at.host, port: at.port, allowHalfOpen: true, noDelay: true, ...local };
-    const socket = options.tls === undefined ? connectSocket(to) : connectTls({ ...to, ...options.tls });
+    const { tls, preface } = options;
+    const raw = tls === undefined || preface !== undefined ? connectSocket(to) : undefined;
+    if (preface !== undefined) raw?.write(preface);
+    const socket = tls !== undefined ? connectTls(raw ? { socket: raw, ...tls } : { ...to, ...tls }) : raw!;
     const client = new Client(socket, options);
     await new Promise<void>((resolve, reject) => {
       socket.once(options.tls === undefined ? 'connect' : 'secureConnect', resolve);

@@ -82,6 +82,7 @@ export const closings = {
   removed: { reason: 'the name was removed by the operator', says: 'nothing' },
   handshakeFailed: { reason: 'a TLS handshake that failed or took too long', says: 'nothing' },
   badCertificate: { reason: 'no certificate where one is needed, or one that is not accepted', says: 'cmd 3' },
+  badProxyHeader: { reason: 'no valid PROXY header from a proxy of which one is expected', says: 'nothing' },
   tooManyConnections: { reason: 'too many connections', says: 'nothing' },
   stopping: { reason: 'the server is stopping', says: 'nothing' },
   internalError: { reason: 'an error in the server', says: 'cmd 3' },

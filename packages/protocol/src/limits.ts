@@ -71,6 +71,11 @@ export const serverLimits = {
   /** A certificate that expires within this is warned of, at the start and each day. */
   certificateExpiryWarnMs: 7 * DAY_MS,
 
+  // Proxies
+  /** From a proxy's connecting to the end of its PROXY header, and the header's size: some 50 bytes, and what else it says. */
+  proxyHeaderTimeoutMs: 5 * SECOND_MS,
+  proxyHeaderBytesMax: 2 * KIB,
+
   // Cryptography
   /** A key pair is replaced after this, or after `rsaKeyUsesMax`. */
   rsaKeyAgeMsMax: DAY_MS,

@@ -76,7 +76,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const gateways: Gateway[] = [];
     const stopAccepting = (): void => gateways.forEach((gateway) => void gateway.stopAccepting());
     undo.push(stopAccepting);
-    const where = { host: settings.host, connectionsMax, open: { count: 0 } };
+    const where = { host: settings.host, connectionsMax, open: { count: 0 }, proxies: settings.proxyFrom ?? [] };
     const tcp = await listen('--port', settings.port, () => listenTcp(core, { ...where, port: settings.port }));
     gateways.push(tcp);
     const certificates = certificatesOf(settings, log);

@@ -201,6 +201,36 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', ':7000', '0.0.0.0', 'tls://a'],
     must: mustBeAdvertised,
   },
+  proxyFrom: {
+    option: '--proxy-from',
+    variable: 'HAWSER_PROXY_FROM',
+    preset: undefined,
+    good: [
+      ['192.0.2.7', [{ address: '192.0.2.7', bits: 32 }]],
+      [
+        '10.0.0.0/8,2001:db8::/32,::1',
+        [
+          { address: '10.0.0.0', bits: 8 },
+          { address: '2001:db8::', bits: 32 },
+          { address: '::1', bits: 128 },
+        ],
+      ],
+      ['0.0.0.0/0', [{ address: '0.0.0.0', bits: 0 }]],
+    ],
+    bad: [
+      '',
+      ',',
+      '10.0.0.0/33',
+      '10.0.0/8',
+      '::1/129',
+      '10.0.0.1/',
+      '10.0.0.1/8/8',
+      '10.0.0.1, 10.0.0.2',
+      'proxy',
+      'fe80::1%lo',
+    ],
+    must: 'must be addresses or networks such as 10.0.0.0/8, with commas between them',
+  },
   data: {
     option: '--data',
     variable: 'HAWSER_DATA',

@@ -71,6 +71,7 @@ export const settings = {
   ),
   tlsClientCert: setting('WHETHER', 'optional', 'optional or required: whether they must', readWhether),
   advertiseTls: optional('HOST[:PORT]', 'what the dispatcher tells clients that ask for TLS', readAdvertise),
+  proxyFrom: optional('CIDR[,CIDR]', 'proxies that send a PROXY v2 header, which names the client', readNetworks),
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
@@ -208,6 +209,23 @@ function readFlag(text: string): boolean {
 function readFolder(text: string): string {
   if (text === '') throw new Error('must be the path of a folder');
   return text;
+}
+
+export interface Network {
+  readonly address: string;
+  readonly bits: number;
+}
+
+/** Addresses, each with or without how many of its bits count: `10.0.0.0/8,192.0.2.7,2001:db8::/32`. */
+function readNetworks(text: string): readonly Network[] {
+  return text.split(',').map((part) => {
+    const [, address = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(part) ?? [];
+    const most = isIP(address) === 6 ? 128 : 32;
+    if (isIP(address) === 0 || address.includes('%') || Number(bits ?? most) > most) {
+      throw new Error('must be addresses or networks such as 10.0.0.0/8, with commas between them');
+    }
+    return { address, bits: Number(bits ?? most) };
+  });
 }
 
 function readFile(text: string): string {

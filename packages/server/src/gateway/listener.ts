@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Core } from '../core/core.ts';
 import type { Log } from '../core/ports.ts';
+import { type Network, networksOf, type Proxied, takeProxyHeader } from './proxy.ts';
 
 /** Where clients are listened for, and how many there may be. */
 export interface Listen {
@@ -9,6 +10,18 @@ export interface Listen {
   readonly connectionsMax: number;
   /** What counts towards it: listeners that bound their connections together share it. */
   readonly open?: { count: number };
+  /** Proxies, each of whose connections begins with a PROXY header. */
+  readonly proxies?: readonly Network[];
+}
+
+/** Where a connection comes from. */
+export interface Origin {
+  /** Of the client, without port. */
+  readonly address: string;
+  /** The client is of this machine, and so is the proxy if there is one. */
+  readonly isLoopback: boolean;
+  /** A proxy on this machine says that its client came over TLS. */
+  readonly isTls: boolean;
 }
 
 export interface Gateway {
@@ -23,9 +36,10 @@ export interface Gateway {
 /** Listens on a TCP port and hands over each connection. Rejects when it cannot listen. */
 export async function listen(
   core: Core,
-  { host: where, port: wanted, connectionsMax, open = { count: 0 } }: Listen,
-  take: (socket: Socket) => void,
+  { host: where, port: wanted, connectionsMax, open = { count: 0 }, proxies = [] }: Listen,
+  take: (socket: Socket, origin: Origin) => void,
 ): Promise<Gateway> {
+  const isProxy = networksOf(proxies);
   // Half-open allowed: what a client sent before its FIN is still answered.
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     // A peer that vanishes: 'close' follows and says all there is to say.
@@ -39,7 +53,18 @@ export async function listen(
     socket.on('close', () => {
       open.count--;
     });
-    take(socket);
+    const address = socket.remoteAddress ?? '';
+    if (!isProxy(address)) take(socket, { address, isLoopback: isLoopback(address), isTls: false });
+    else {
+      takeProxyHeader(socket).then(
+        (proxied) => {
+          if (socket.destroyed) return;
+          if (typeof proxied === 'object') take(socket, originOf(address, proxied));
+          else turnAway(core, socket, address, proxied);
+        },
+        (error: unknown) => core.log.error({ err: error }, 'a connection could not be taken'),
+      );
+    }
   });
   server.maxConnections = connectionsMax;
   server.on('drop', () => {
@@ -55,6 +80,25 @@ export async function listen(
     },
     closed: () => promise,
   };
+}
+
+/** What a proxy says is as private as the way from it to here. */
+function originOf(proxy: string, { address = proxy, isTls }: Proxied): Origin {
+  const isLocalProxy = isLoopback(proxy);
+  return { address, isLoopback: isLocalProxy && isLoopback(address), isTls: isLocalProxy && isTls };
+}
+
+function turnAway(core: Core, socket: Socket, address: string, why: 'invalid' | 'ended'): void {
+  if (why === 'invalid') {
+    core.counters.closed.badProxyHeader++;
+    core.log.debug({ reason: 'badProxyHeader', address }, 'closed');
+  }
+  socket.destroy();
+}
+
+/** Whether an address is of this machine. */
+function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.');
 }
 
 /** Resolves with what is really listened on. */

@@ -3,18 +3,11 @@ import { serverLimits } from '@hawser/protocol';
 import type { Core } from '../core/core.ts';
 import type { Wire } from '../core/ports.ts';
 import type { Session } from '../core/session.ts';
+import type { Origin } from './listener.ts';
 
 /** What is known of a client beside its socket. */
-export interface Peer {
-  /** Without port. */
-  readonly address: string;
-  readonly isTls: boolean;
+export interface Peer extends Origin {
   readonly certifiedName: string | undefined;
-}
-
-/** Whether an address is of this machine. */
-export function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.');
 }
 
 /** A connection over TCP, with or without TLS, as the core uses it. */
@@ -38,7 +31,7 @@ export class SocketWire implements Wire {
     this.address = peer.address;
     this.isTls = peer.isTls;
     this.certifiedName = peer.certifiedName;
-    this.secure = peer.isTls || isLoopback(peer.address);
+    this.secure = peer.isTls || peer.isLoopback;
   }
 
   get unsentBytes(): number {

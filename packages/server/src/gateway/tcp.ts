@@ -4,7 +4,9 @@ import { serve } from './socket.ts';
 
 /** Listens for clients and gives each connection to the core. Rejects when it cannot listen. */
 export function listenTcp(core: Core, where: Listen): Promise<Gateway> {
-  return listen(core, where, (socket) =>
-    serve(core, socket, { address: socket.remoteAddress ?? '', isTls: false, certifiedName: undefined }),
-  );
+  return listen(core, where, (socket, origin) => {
+    serve(core, socket, { ...origin, certifiedName: undefined });
+    // It was paused where a header was taken from it.
+    socket.resume();
+  });
 }

@@ -1,8 +1,9 @@
 import { constants } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { answerBody, cmd, encodeFrame, isName, refusals, serverLimits } from '@hawser/protocol';
 import type { Core } from '../core/core.ts';
-import { type Gateway, type Listen, listen } from './listener.ts';
+import { type Gateway, type Listen, listen, type Origin } from './listener.ts';
 import { type Peer, SocketWire, serve } from './socket.ts';
 
 /** PEM. */
@@ -26,6 +27,8 @@ export interface TlsGateway extends Gateway {
 
 /** Listens for clients that come over TLS: the same frames. Rejects when it cannot listen. */
 export async function listenTls(core: Core, where: TlsListen): Promise<TlsGateway> {
+  /** Where connections come from, for as long as they are open. */
+  const origins = new Map<string, Origin>();
   const asksForCertificate = where.credentials.ca !== undefined;
   // Does not listen itself: it is given connections for their handshakes.
   const handshakes = createServer(
@@ -38,18 +41,34 @@ export async function listenTls(core: Core, where: TlsListen): Promise<TlsGatewa
     },
     (socket) => {
       const name = asksForCertificate ? certifiedName(socket, where.needsCertificate) : undefined;
-      const peer = { address: socket.remoteAddress ?? '', isTls: true };
+      const peer = { ...(origins.get(connectionOf(socket)) ?? NOWHERE), isTls: true };
       if (name === 'not accepted') turnAway(core, socket, { ...peer, certifiedName: undefined });
       else serve(core, socket, { ...peer, certifiedName: name?.of });
     },
   );
   handshakes.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     core.counters.closed.handshakeFailed++;
-    core.log.debug({ reason: 'handshakeFailed', why: error.code, address: socket.remoteAddress }, 'closed');
+    const address = origins.get(connectionOf(socket))?.address;
+    core.log.debug({ reason: 'handshakeFailed', why: error.code, address }, 'closed');
     socket.destroy();
   });
-  const gateway = await listen(core, where, (socket) => handshakes.emit('connection', socket));
+  const gateway = await listen(core, where, (socket, origin) => {
+    const connection = connectionOf(socket);
+    origins.set(connection, origin);
+    socket.once('close', () => {
+      // Its ports may be another's by now.
+      if (origins.get(connection) === origin) origins.delete(connection);
+    });
+    handshakes.emit('connection', socket);
+  });
   return { ...gateway, renew: (credentials) => handshakes.setSecureContext(contextOf(credentials)) };
+}
+
+const NOWHERE: Origin = { address: '', isLoopback: false, isTls: false };
+
+/** Names a connection by its two ends: the same on the socket that TLS is made of and on the one that it makes. */
+function connectionOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 }
 
 /** What Node makes a context of: the same for every listener. */
