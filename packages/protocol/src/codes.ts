@@ -34,6 +34,7 @@ export const refusals = {
   unusableKey: permanent(code.exception, 'not a usable key'),
   keyAlreadySent: permanent(code.exception, 'a key was already sent on this connection'),
   clearCredentials: permanent(code.exception, 'credentials must be encrypted: send cmd 2 first, or use TLS'),
+  clearFrame: permanent(code.exception, 'this server takes no frame in the clear: send cmd 2 first, or use TLS'),
   badCertificate: permanent(
     code.exception,
     'a certificate is needed that the authority of this server has signed for one name',

@@ -43,6 +43,7 @@ export async function openParts(
         loginTimeoutMs: settings.loginTimeout,
         idleTimeoutMs: settings.idleTimeout,
         allowPlainLogin: settings.allowPlainLogin,
+        requireEncryption: settings.requireEncryption,
         persistAfterMs: settings.persistAfter,
         redeliveryAfterMs: settings.redeliveryAfter,
         backlogAfterMs: settings.backlogAfter,

@@ -271,6 +271,17 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', 'yes', 'TRUE', 'on', '2'],
     must: 'must be true or false',
   },
+  requireEncryption: {
+    option: '--require-encryption',
+    variable: 'HAWSER_REQUIRE_ENCRYPTION',
+    preset: false,
+    good: [
+      ['true', true],
+      ['0', false],
+    ],
+    bad: ['', 'yes', 'TRUE'],
+    must: 'must be true or false',
+  },
   loginTimeout: seconds('--login-timeout', 'HAWSER_LOGIN_TIMEOUT', serverLimits.loginTimeoutMs, 3600),
   idleTimeout: seconds('--idle-timeout', 'HAWSER_IDLE_TIMEOUT', serverLimits.idleTimeoutMs, 86_400),
   persistAfter: {

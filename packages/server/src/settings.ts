@@ -76,6 +76,7 @@ export const settings = {
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
+  requireEncryption: flag('without TLS, refuse every frame in the clear but heartbeats and key agreement'),
   loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
   idleTimeout: setting('SECONDS', '150', 'close a connection that sends nothing for so long', readMs(second, 86_400)),
   persistAfter: setting('MS', '25', 'store a message that is not acked by then', readMs(1, 60_000)),
@@ -179,6 +180,9 @@ function checkTogether(values: Settings): Settings {
     throw new SettingError(
       `--host ${values.host} is reachable from other machines: say with --advertise HOST[:PORT] what clients are to be told`,
     );
+  }
+  if (values.requireEncryption && values.allowPlainLogin) {
+    throw new SettingError('--require-encryption and --allow-plain-login contradict each other');
   }
   checkTls(values);
   return values;

@@ -216,6 +216,11 @@ export class Session {
       this.#refuseUndecryptable(request);
       return;
     }
+    if (this.#mustBeEncrypted(request)) {
+      if (request.cmd === cmd.push) this.error(request, 'clearFrame');
+      else this.refuse(request, 'clearFrame');
+      return;
+    }
     const command = commandOf(request.cmd);
     const refusal = whyRefused(request.cmd, command, this.login?.role);
     if (refusal !== undefined) {
@@ -224,6 +229,14 @@ export class Session {
     }
     const waiting = command?.handle?.(this, request);
     if (waiting !== undefined) this.#wait(waiting, request);
+  }
+
+  /** A frame in the clear that this server does not take: all but heartbeats and key agreement, where that is an option. */
+  #mustBeEncrypted({ cmd: number, isEncrypt, data }: Envelope): boolean {
+    if (this.services.options.requireEncryption !== true || this.wire.isTls === true) return false;
+    // Of empty data only the flag would be another.
+    const isEncrypted = this.cipher !== undefined && (isEncrypt || data.length === 0);
+    return !isEncrypted && number !== cmd.heartbeat && number !== cmd.clientKey;
   }
 
   #refuseUndecryptable(request: Envelope): void {
