@@ -149,7 +149,7 @@ test('a proxy that sends none in time is closed; one that only looks in is no fa
   );
   await Promise.all([silent.waitClosed(), slow.waitClosed()]);
   const ms = performance.now() - began;
-  assert.ok(ms > 4_000 && ms < 9_000, `${ms} ms`);
+  assert.ok(ms > 4_000 && ms < 15_000, `${ms} ms`);
   assert.equal((await closedBy(server, 'badProxyHeader')) - before, 2);
 });
 

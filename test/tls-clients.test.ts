@@ -183,12 +183,11 @@ describe('the terminal clients', () => {
         ['device', 'lamp'],
         ['app', '--user', 'ann', '--password-stdin', '--to', 'x'],
       ]) {
-        const began = performance.now();
         const { code, stderr } = await hawser([...args, '--server', to(), '--ca', ca], { input: 'secret\nhello\n' });
         assert.equal(code, 4, stderr);
+        // Had it tried again, it would have said so.
         assert.match(stderr, /^hawser: \w+ could not log in: the certificate of [^\n]* is not accepted: [^\n]*\n$/);
         assert.match(stderr, why);
-        assert.ok(performance.now() - began < 20_000, 'before its 30 s are over');
       }
     });
   }

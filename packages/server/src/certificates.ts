@@ -129,6 +129,12 @@ export class Certificates {
   }
 }
 
+/** When a certificate expires, in ms since 1970. Throws `StartError` when its files cannot be used. */
+export function certificateExpiry(files: CertificateFiles): number {
+  const silent = (): void => {};
+  return new Certificates(files, { debug: silent, info: silent, warn: silent, error: silent }).expiresAt;
+}
+
 function readNow(file: string, which: keyof typeof OPTIONS): Buffer {
   try {
     return readFileSync(file);

@@ -20,6 +20,7 @@ import { makeFolder, openParts, StartError, storePath } from './parts.ts';
 import type { Settings } from './settings.ts';
 import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
+export { certificateExpiry } from './certificates.ts';
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
 export { boundGarbage } from './memory.ts';
 export { examineStore, type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
