@@ -153,6 +153,21 @@ test('a proxy that sends none in time is closed; one that only looks in is no fa
   assert.equal((await closedBy(server, 'badProxyHeader')) - before, 2);
 });
 
+test('at the stop nobody waits for headers and handshakes that do not come', {
+  skip: process.platform !== 'linux' && 'only Linux has all of 127.0.0.0/8',
+}, async () => {
+  const certificate = ['--tls-cert', join(folder, 'cert.pem'), '--tls-key', join(folder, 'key.pem')];
+  await using stopping = await startServer({ args: ['--proxy-from', '127.0.0.2', '--tls-port', '0', ...certificate] });
+  // Takes no notice, so that the server goes on for the 5 s that it has to close.
+  using deaf = await connect(stopping, { holdOpen: true });
+  using headless = await Client.connect(stopping, { localAddress: '127.0.0.2' });
+  using handless = await Client.connect({ host, port: stopping.tlsPort });
+  await deaf.fence();
+  const ended = stopping.stop().then(() => performance.now());
+  const closed = await Promise.all([headless.waitClosed(), handless.waitClosed()]);
+  for (const { at } of closed) assert.ok((await ended) - at > 2_500, 'long before the server ends');
+});
+
 test('from anybody else a header is a bad frame', async () => {
   await using strict = await startServer({ args: ['--proxy-from', '192.0.2.0/24'] });
   using client = await connect(strict);

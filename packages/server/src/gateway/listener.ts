@@ -27,7 +27,7 @@ export interface Origin {
 export interface Gateway {
   readonly host: string;
   readonly port: number;
-  /** Stops accepting; connections go on. */
+  /** Stops accepting; connections go on, but for those that are not as far as to be served. */
   stopAccepting(): void;
   /** Resolves when all connections have closed. */
   closed(): Promise<void>;
@@ -40,6 +40,8 @@ export async function listen(
   take: (socket: Socket, origin: Origin) => void,
 ): Promise<Gateway> {
   const isProxy = networksOf(proxies);
+  /** Those whose header is waited for. */
+  const waiting = new Set<Socket>();
   // Half-open allowed: what a client sent before its FIN is still answered.
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     // A peer that vanishes: 'close' follows and says all there is to say.
@@ -56,8 +58,10 @@ export async function listen(
     const address = socket.remoteAddress ?? '';
     if (!isProxy(address)) take(socket, { address, isLoopback: isLoopback(address), isTls: false });
     else {
+      waiting.add(socket);
       takeProxyHeader(socket).then(
         (proxied) => {
+          waiting.delete(socket);
           if (socket.destroyed) return;
           if (typeof proxied === 'object') take(socket, originOf(address, proxied));
           else turnAway(core, socket, address, proxied);
@@ -77,6 +81,7 @@ export async function listen(
     port,
     stopAccepting: () => {
       server.close(() => resolve());
+      for (const socket of waiting) socket.destroy();
     },
     closed: () => promise,
   };

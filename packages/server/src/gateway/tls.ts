@@ -29,6 +29,8 @@ export interface TlsGateway extends Gateway {
 export async function listenTls(core: Core, where: TlsListen): Promise<TlsGateway> {
   /** Where connections come from, for as long as they are open. */
   const origins = new Map<string, Origin>();
+  /** Those whose handshake is not over. */
+  const pending = new Map<string, Socket>();
   const asksForCertificate = where.credentials.ca !== undefined;
   // Does not listen itself: it is given connections for their handshakes.
   const handshakes = createServer(
@@ -40,6 +42,7 @@ export async function listenTls(core: Core, where: TlsListen): Promise<TlsGatewa
       rejectUnauthorized: false,
     },
     (socket) => {
+      pending.delete(connectionOf(socket));
       const name = asksForCertificate ? certifiedName(socket, where.needsCertificate) : undefined;
       const peer = { ...(origins.get(connectionOf(socket)) ?? NOWHERE), isTls: true };
       if (name === 'not accepted') turnAway(core, socket, { ...peer, certifiedName: undefined });
@@ -55,13 +58,23 @@ export async function listenTls(core: Core, where: TlsListen): Promise<TlsGatewa
   const gateway = await listen(core, where, (socket, origin) => {
     const connection = connectionOf(socket);
     origins.set(connection, origin);
+    pending.set(connection, socket);
     socket.once('close', () => {
       // Its ports may be another's by now.
-      if (origins.get(connection) === origin) origins.delete(connection);
+      if (origins.get(connection) !== origin) return;
+      origins.delete(connection);
+      pending.delete(connection);
     });
     handshakes.emit('connection', socket);
   });
-  return { ...gateway, renew: (credentials) => handshakes.setSecureContext(contextOf(credentials)) };
+  return {
+    ...gateway,
+    stopAccepting() {
+      gateway.stopAccepting();
+      for (const socket of pending.values()) socket.destroy();
+    },
+    renew: (credentials) => handshakes.setSecureContext(contextOf(credentials)),
+  };
 }
 
 const NOWHERE: Origin = { address: '', isLoopback: false, isTls: false };
