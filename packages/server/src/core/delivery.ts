@@ -44,6 +44,8 @@ const SWEEP_BYTES = 1024 * 1024;
 /** What a message's age and `ttl` are told by. */
 type Timed = Pick<StoredMessage, 'wall' | 'ran' | 'ttl'>;
 
+const NO_IDS = new Int32Array(0);
+
 /** What became of a message that a client sent. */
 export type Accepted = 'pending' | 'acked' | RefusalName;
 
@@ -179,7 +181,7 @@ export class Delivery {
     const taken = message.mailbox.take(message, isFirst);
     if (taken === 'already stored') {
       message.sender = undefined;
-      sender.settle(message);
+      this.#countIds(sender, sender.settle(message, this.time.now()));
       this.#endPending(message, sender);
       return 'acked';
     }
@@ -200,7 +202,8 @@ export class Delivery {
   #expect(message: Message, sender: Sender, isEncrypt: boolean): void {
     message.sender = sender;
     message.isEncrypt = isEncrypt;
-    this.#rememberedIds += sender.expect(message, this.time);
+    sender.expect(message);
+    this.#countIds(sender, 1);
     this.#pendingBytes += message.size + serverLimits.pendingOverheadBytes;
     if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
   }
@@ -210,7 +213,7 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return;
     message.sender = undefined;
-    sender.settle(message);
+    this.#countIds(sender, sender.settle(message, this.time.now()));
     this.#endPending(message, sender);
     sender.session?.ack(message);
   }
@@ -222,9 +225,14 @@ export class Delivery {
     message.sender = undefined;
     message.mailbox.dropped(message);
     sender.drop(message);
-    if (this.#senders.get(sender.name) === sender) this.#rememberedIds--;
+    this.#countIds(sender, -1);
     this.#endPending(message, sender);
     return sender;
+  }
+
+  /** One that has been forgotten meanwhile does not count any more. */
+  #countIds(sender: Sender, change: number): void {
+    if (change !== 0 && this.#senders.get(sender.name) === sender) this.#rememberedIds += change;
   }
 
   #endPending(message: Message, sender: Sender): void {
@@ -266,7 +274,7 @@ export class Delivery {
       if (sender === undefined) return;
       this.#senders.delete(sender.name);
       this.#senders.set(sender.name, sender);
-      const forgotten = sender.forget(this.time.now());
+      const forgotten = sender.forget();
       this.#rememberedIds -= forgotten;
       if (forgotten > 0) return;
     }
@@ -552,11 +560,9 @@ export class Delivery {
     await Promise.all([sender?.whenQuiet(), this.whenQuiet(name)]);
     // What the receiver has acked must not be read by the next node.
     await this.store.whenRemoved();
-    const settled = sender?.settledIds() ?? [];
-    const ids = new Set(settled.map(([msgId]) => msgId));
     return {
-      settled,
-      unsure: unsure.filter((msgId) => ids.has(msgId)),
+      settled: sender?.settledIds() ?? NO_IDS,
+      unsure: unsure.filter((msgId) => sender?.isSettled(msgId)),
       finished: this.#mailboxes.get(name)?.finished ?? [],
     };
   }

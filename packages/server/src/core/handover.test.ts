@@ -10,7 +10,7 @@ import type { Session } from './session.ts';
 import { VirtualTime } from './testing/time.ts';
 
 const { handoverAgainAfterMs, handoverTimeoutMs } = serverLimits;
-const NOTHING: Memory = { settled: [], unsure: [], finished: [] };
+const NOTHING: Memory = { settled: new Int32Array(0), unsure: [], finished: [] };
 
 /** A session as far as a name is concerned. */
 class Newcomer {
@@ -84,7 +84,7 @@ test('a session is served when each node that had the name has let go of it, and
   claims[0]?.resolve({ token: 5, previous: ['a', 'b'] });
   await time.settle();
   assert.deepEqual(asked(), ['a', 'b']);
-  const memory: Memory = { ...NOTHING, settled: [['m', 1]], unsure: ['m'] };
+  const memory: Memory = { ...NOTHING, settled: Int32Array.of(1, 2, 3), unsure: ['m'] };
   handover.handed('a', { type: 'handed', name: 'ann', token: 5, ...memory });
   let isServed = false;
   void outcome.then(() => {
@@ -154,9 +154,11 @@ test('a name is handed over when all that is on its way is durable, not before',
   await time.settle();
   assert.equal(newcomer.isClosed, true);
   assert.deepEqual(sent, []);
-  isQuiet.resolve({ ...NOTHING, settled: [['m', 1]] });
+  isQuiet.resolve({ ...NOTHING, settled: Int32Array.of(1, 2, 3) });
   await time.settle();
-  assert.deepEqual(sent, [['a', { type: 'handed', name: 'ann', token: 2, ...NOTHING, settled: [['m', 1]] }]]);
+  assert.deepEqual(sent, [
+    ['a', { type: 'handed', name: 'ann', token: 2, ...NOTHING, settled: Int32Array.of(1, 2, 3) }],
+  ]);
 });
 
 test('a name whose session has ended is given up when all is durable, unless it has come back', async () => {

@@ -5,7 +5,7 @@ import type { Handed, Memory } from './packets.ts';
 import { type Cluster, ClusterAway, type Time } from './ports.ts';
 import type { Session } from './session.ts';
 
-const NOTHING: Memory = { settled: [], unsure: [], finished: [] };
+const NOTHING: Memory = { settled: new Int32Array(0), unsure: [], finished: [] };
 
 /** What this node has to do with a name at present. */
 interface Hold {
