@@ -9,6 +9,7 @@ import { APPEND, type Cluster, type Log, type Store, StoreAway, type StoredMessa
 import { Routing } from './routing.ts';
 import { Sender } from './sender.ts';
 import type { Session } from './session.ts';
+import { Unsafe } from './unsafe.ts';
 
 /** What an operator may change of delivery; the defaults are in `serverLimits`. Milliseconds. */
 export interface DeliveryOptions {
@@ -70,9 +71,7 @@ export class Delivery {
   #mailboxesMax: number = serverLimits.mailboxesUnusedMax;
   #rememberedIds = 0;
 
-  /** Accepted messages in the order in which they are to be persisted; those before `#persistFrom` are dealt with. */
-  #toPersist: Message[] = [];
-  #persistFrom = 0;
+  readonly #unsafe = new Unsafe();
   #persistTimerSet = false;
 
   readonly #toRedeliver = new Set<Mailbox>();
@@ -213,6 +212,7 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return;
     message.sender = undefined;
+    this.#unsafe.remove(message);
     this.#countIds(sender, sender.settle(message, this.time.now()));
     this.#endPending(message, sender);
     sender.session?.ack(message);
@@ -223,6 +223,7 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return undefined;
     message.sender = undefined;
+    this.#unsafe.remove(message);
     message.mailbox.dropped(message);
     sender.drop(message);
     this.#countIds(sender, -1);
@@ -348,7 +349,7 @@ export class Delivery {
   persistLater(message: Message): void {
     message.isRefused = false;
     message.persistAt = this.time.now() + this.options.persistAfterMs;
-    this.#toPersist.push(message);
+    this.#unsafe.add(message);
     if (!this.#persistTimerSet) this.#setPersistTimer(this.options.persistAfterMs);
   }
 
@@ -360,27 +361,16 @@ export class Delivery {
   #persistDue(): void {
     this.#persistTimerSet = false;
     const now = this.time.now();
-    const queue = this.#toPersist;
-    let at = this.#persistFrom;
-    while (at < queue.length && queue[at]!.persistAt <= now) {
-      const message = queue[at++]!;
-      message.mailbox.persist(message);
+    let oldest = this.#unsafe.oldest;
+    for (; oldest !== undefined && oldest.persistAt <= now; oldest = this.#unsafe.oldest) {
+      this.#unsafe.remove(oldest);
+      oldest.mailbox.persist(oldest);
     }
-    if (at === queue.length) {
-      this.#toPersist = [];
-      this.#persistFrom = 0;
-      return;
-    }
-    // Let go of what is dealt with once it is most of the queue.
-    this.#persistFrom = at;
-    if (at > queue.length / 2) {
-      this.#toPersist = queue.slice(at);
-      this.#persistFrom = 0;
-    }
-    this.#setPersistTimer(Math.max(PERSIST_GRAIN_MS, this.#toPersist[this.#persistFrom]!.persistAt - now));
+    if (oldest !== undefined) this.#setPersistTimer(Math.max(PERSIST_GRAIN_MS, oldest.persistAt - now));
   }
 
   commit(message: Message): void {
+    this.#unsafe.remove(message);
     this.#committer.add(message);
   }
 

@@ -3,6 +3,7 @@ import type { Delivery } from './delivery.ts';
 import { Elsewhere } from './elsewhere.ts';
 import { Inlet } from './inlet.ts';
 import { contentHash, type Hop, Message, stage } from './message.ts';
+import { MessageTable } from './message-table.ts';
 import type { Finished, Forward, Nudge } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
 import type { Session } from './session.ts';
@@ -32,7 +33,7 @@ export type Phase = 'away' | 'behind' | 'joining' | 'live';
 export type Taken = Message | 'already stored' | 'conflict';
 
 /** Of a mailbox with no session: a message to an away receiver makes one, so it takes no room that is not needed. */
-const NO_WINDOW: Map<string, Message> = new Map();
+const NO_WINDOW = new MessageTable();
 const NO_MESSAGES: Message[] = [];
 
 /** One receiver's messages in memory: the window of unacked pushes, and the way to and from the store. */
@@ -43,7 +44,7 @@ export class Mailbox {
   #session: Session | undefined;
 
   /** Pushed on this session and not acked, by msgId: an ack names nothing else. */
-  #window: Map<string, Message> = NO_WINDOW;
+  #window = NO_WINDOW;
   /** They have a place in the window but are not pushed: their msgId, or an earlier one of their sender, is taken. */
   #held: Message[] = NO_MESSAGES;
   #windowBytes = 0;
@@ -185,7 +186,7 @@ export class Mailbox {
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
   #fallBehind(): void {
     this.phase = 'behind';
-    for (const message of this.#window.values()) {
+    for (const message of this.#window.inOrder()) {
       if (isOursToStore(message) && !message.acked) this.commit(message);
     }
     for (const message of this.#held) if (isOursToStore(message)) this.commit(message);
@@ -297,7 +298,7 @@ export class Mailbox {
     this.elsewhere?.endStream();
     this.elsewhere?.end();
     this.#session = session;
-    this.#window = new Map();
+    this.#window = new MessageTable();
     this.#held = [];
     this.#outbox = [];
     this.#joiners = [];
@@ -340,7 +341,7 @@ export class Mailbox {
   detach(session: Session): void {
     if (this.#session !== session) return;
     this.#session = undefined;
-    for (const message of [...this.#window.values(), ...this.#held]) {
+    for (const message of [...this.#window.inOrder(), ...this.#held]) {
       message.inWindow = false;
       // The next session is to read it. What was acked is to be removed first.
       if (!message.acked) this.#notCommittingPushed(message);
@@ -378,7 +379,7 @@ export class Mailbox {
   }
 
   #send(message: Message): void {
-    this.#window.set(message.msgId, message);
+    this.#window.add(message);
     this.#push(message);
   }
 
@@ -420,7 +421,7 @@ export class Mailbox {
   }
 
   #leaveWindow(message: Message): void {
-    this.#window.delete(message.msgId);
+    this.#window.delete(message);
     this.#windowBytes -= message.size;
     message.inWindow = false;
     if (this.#held.length > 0) this.#releaseHeld();
@@ -453,7 +454,7 @@ export class Mailbox {
     this.#openGate();
     const before = this.#delivery.time.now() - serverLimits.refetchAfterMs;
     const again: Message[] = [];
-    for (const message of this.#window.values()) {
+    for (const message of this.#window.inOrder()) {
       if (message.pushedAt > 0 && message.pushedAt <= before) again.push(message);
     }
     this.#pushAgain(again);
@@ -558,6 +559,7 @@ export class Mailbox {
     if (this.phase !== 'live') this.#countStuck(now);
     else if (this.#delivery.routing !== undefined && now >= this.#nextLookAt) this.#look(now);
     if (now >= this.#nextRedeliveryAt) this.#delivery.redeliverInTurn(this);
+    this.#window.trim();
   }
 
   /** Its turn has come. Returns how many bytes are pushed again. */
@@ -565,7 +567,7 @@ export class Mailbox {
     this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
     const again: Message[] = [];
     let bytes = 0;
-    for (const message of this.#window.values()) {
+    for (const message of this.#window.inOrder()) {
       if (message.pushedAt === 0) continue;
       const dueAt = message.pushedAt + this.#delivery.redeliveryDelayMs(message.pushes);
       if (dueAt <= now) {
@@ -579,12 +581,12 @@ export class Mailbox {
   #countStuck(now: number): void {
     let stuck = this.#held.length;
     let bytes = 0;
-    for (const message of this.#window.values()) {
-      if (!message.acked && (message.pushedAt === 0 || now - message.pushedAt < serverLimits.stuckAfterMs)) continue;
+    this.#window.forEach((message) => {
+      if (!message.acked && (message.pushedAt === 0 || now - message.pushedAt < serverLimits.stuckAfterMs)) return;
       stuck++;
       // What is still in memory counts in any case.
       if (message.msg === undefined) bytes += message.size;
-    }
+    });
     this.#stuck = stuck;
     this.#stuckBytes = bytes;
     this.#page();

@@ -1,5 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Message } from './message.ts';
+import { MessageTable } from './message-table.ts';
 import type { Session } from './session.ts';
 import { SettledIds } from './settled.ts';
 
@@ -10,8 +11,8 @@ export class Sender {
   session: Session | undefined;
   /** Bytes of those accepted, neither acked nor refused. */
   pendingBytes = 0;
-  /** The messages themselves by id, in the order accepted. They are never forgotten. */
-  readonly #pending = new Map<string, Message>();
+  /** The messages themselves. They are never forgotten. */
+  readonly #pending = new MessageTable();
   readonly #settled = new SettledIds();
   /** In a cluster: the receivers that the present session has written to. */
   #writtenTo = new Set<string>();
@@ -36,14 +37,14 @@ export class Sender {
 
   /** A message is on its way. */
   expect(message: Message): void {
-    this.#pending.set(message.msgId, message);
+    this.#pending.add(message);
     this.pendingBytes += message.size;
   }
 
   /** A message was acked: its id is remembered. Returns by how much the number of ids changed. */
   settle(message: Message, now: number): number {
     this.#notPending(message);
-    return this.#settled.add(message.msgId, message.hash, now) - 1;
+    return this.#settled.add(message, now) - 1;
   }
 
   /** A message was refused: its id is forgotten, and may come again. */
@@ -52,7 +53,7 @@ export class Sender {
   }
 
   #notPending(message: Message): void {
-    this.#pending.delete(message.msgId);
+    this.#pending.delete(message);
     this.pendingBytes -= message.size;
     this.#tellIfQuiet();
   }
@@ -78,6 +79,7 @@ export class Sender {
 
   /** Forgets ids past their age; returns how many. */
   age(now: number): number {
+    this.#pending.trim();
     return this.#settled.age(now);
   }
 
@@ -111,7 +113,7 @@ export class Sender {
 
   /** What is on its way, in the order accepted. */
   pending(): Message[] {
-    return [...this.#pending.values()];
+    return this.#pending.inOrder();
   }
 
   get isLeaving(): boolean {

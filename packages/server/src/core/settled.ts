@@ -1,4 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
+import { digest } from './digest.ts';
+import type { Message } from './message.ts';
 
 /** As many ids as in so many full generations are kept when another node's are added. */
 const INHERITED_GENERATIONS = 4;
@@ -8,27 +10,6 @@ const FIRST_IDS = 8;
 /** Slots of the index for each id that there is room for. */
 const SLOTS_PER_ID = 2;
 
-/** The two halves of the id that `digest` was last given. */
-let high = 0;
-let low = 0;
-
-/**
- * 64 bits of an id. Two different ids of one sender come out alike once in 2⁶⁴, and whoever makes such ids on purpose can
- * only have messages of its own refused. All nodes compute the same.
- */
-function digest(msgId: string): void {
-  let first = 0x811c9dc5 | 0;
-  let second = 0x2545f491;
-  for (let i = 0; i < msgId.length; i++) {
-    const unit = msgId.charCodeAt(i);
-    first = Math.imul(first ^ unit, 0x01000193);
-    second = Math.imul(second ^ unit, 0x5bd1e995);
-    second ^= second >>> 15;
-  }
-  high = first;
-  low = second;
-}
-
 /** A set of ids, each with the hash of its content, in one typed array: 20 to 40 bytes an id, and no objects. */
 class Ids {
   #room = FIRST_IDS;
@@ -36,15 +17,15 @@ class Ids {
   #words = new Int32Array(FIRST_IDS * (ID_WORDS + SLOTS_PER_ID));
   size = 0;
 
-  /** The hash of the content of the id last digested; `undefined` when it is not there. */
-  find(): number | undefined {
-    const at = this.#at();
+  /** The hash of the content of an id; `undefined` when it is not there. */
+  find(high: number, low: number): number | undefined {
+    const at = this.#at(high, low);
     return at < 0 ? undefined : this.#words[at + 2]!;
   }
 
-  /** Adds the id last digested, which is not there, or gives it another hash. */
-  put(hash: number): void {
-    const at = this.#at();
+  /** Adds an id, or gives it another hash. */
+  put(high: number, low: number, hash: number): void {
+    const at = this.#at(high, low);
     if (at >= 0) this.#words[at + 2] = hash;
     else {
       if (this.size === this.#room) this.#grow();
@@ -52,20 +33,20 @@ class Ids {
     }
   }
 
-  #add(first: number, second: number, hash: number): void {
+  #add(high: number, low: number, hash: number): void {
     const words = this.#words;
     const at = this.size * ID_WORDS;
-    words[at] = first;
-    words[at + 1] = second;
+    words[at] = high;
+    words[at + 1] = low;
     words[at + 2] = hash;
     const mask = this.#room * SLOTS_PER_ID - 1;
     const index = this.#room * ID_WORDS;
-    let slot = slotOf(first, second) & mask;
+    let slot = slotOf(high, low) & mask;
     while (words[index + slot] !== 0) slot = (slot + 1) & mask;
     words[index + slot] = ++this.size;
   }
 
-  #at(): number {
+  #at(high: number, low: number): number {
     const words = this.#words;
     const mask = this.#room * SLOTS_PER_ID - 1;
     const index = this.#room * ID_WORDS;
@@ -95,8 +76,8 @@ class Ids {
   }
 }
 
-function slotOf(first: number, second: number): number {
-  return second ^ (first >>> 16);
+function slotOf(high: number, low: number): number {
+  return low ^ (high >>> 16);
 }
 
 /**
@@ -118,17 +99,17 @@ export class SettledIds {
   /** The hash of the content under this id; `undefined` when it is not known. */
   find(msgId: string): number | undefined {
     if (this.size === 0) return undefined;
-    digest(msgId);
-    return this.#newer.find() ?? this.#older.find();
+    digest.of(msgId);
+    const { high, low } = digest;
+    return this.#newer.find(high, low) ?? this.#older.find(high, low);
   }
 
   /** Returns by how much the number of ids changed. */
-  add(msgId: string, hash: number, now: number): number {
+  add({ idHigh, idLow, hash }: Pick<Message, 'idHigh' | 'idLow' | 'hash'>, now: number): number {
     const before = this.size;
     if (this.#newer.size >= serverLimits.rememberedIdsPerSender) this.#retire(now);
     else if (this.#newer.size === 0) this.#newerSince = now;
-    digest(msgId);
-    this.#newer.put(hash);
+    this.#newer.put(idHigh, idLow, hash);
     return this.size - before;
   }
 
@@ -184,9 +165,8 @@ export class SettledIds {
     this.#older = new Ids();
     this.#newer = new Ids();
     for (let at = Math.max(0, words.length - most); at < words.length; at += ID_WORDS) {
-      high = words[at]!;
-      low = words[at + 1]!;
-      if (this.#older.find() === undefined) this.#older.put(words[at + 2]!);
+      const [high, low] = [words[at]!, words[at + 1]!];
+      if (this.#older.find(high, low) === undefined) this.#older.put(high, low, words[at + 2]!);
     }
     return this.size - before;
   }
