@@ -41,6 +41,7 @@ const USAGE = `node bench/main.ts [options]
   --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
   --floor-only       the floor alone
   --server-args 'A'  further arguments for hawser serve
+  --node-args 'A'    further arguments for the node that it runs on
   --data DIR         where data directories are made, bench/results unless told
   --json FILE        machine facts and all runs, as JSON`;
 
@@ -53,6 +54,7 @@ const { values: options } = parseArgs({
     floor: { type: 'boolean', default: false },
     'floor-only': { type: 'boolean', default: false },
     'server-args': { type: 'string', default: '' },
+    'node-args': { type: 'string', default: '' },
     data: { type: 'string', default: join(import.meta.dirname, 'results') },
     json: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -95,9 +97,13 @@ async function restart(server: Running, start: () => Promise<Running>): Promise<
   return [restarted, { figures, violations }];
 }
 
+function words(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== '');
+}
+
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
   const { steps, window, pinned } = SCENARIOS[name]!;
-  const serverArgs = options['server-args'].split(/\s+/).filter((arg) => arg !== '');
+  const [serverArgs, nodeArgs] = [words(options['server-args']), words(options['node-args'])];
   const all: Run = { scenario: name, target, run, figures: {}, violations: [], series: {} };
   const add = ({ figures, violations, series }: Outcome) => {
     Object.assign(all.figures, figures);
@@ -105,7 +111,7 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
     Object.assign(all.series, series);
   };
   const data = makeData(options.data);
-  const start = () => startServer(target, pinned ? 0 : null, data, serverArgs);
+  const start = () => startServer(target, pinned ? 0 : null, data, serverArgs, nodeArgs);
   try {
     let server = await start();
     for (const step of steps) {
