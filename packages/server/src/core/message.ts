@@ -88,11 +88,12 @@ export class Message {
     mailbox: Mailbox,
     from: string,
     msgId: string,
-    msg: Uint8Array,
+    msg: Uint8Array | undefined,
     hash: number,
     wall: number,
     ran: number,
     ttl: number,
+    size: number = msg?.length ?? 0,
   ) {
     this.mailbox = mailbox;
     this.from = from;
@@ -102,7 +103,7 @@ export class Message {
     this.idLow = digest.low;
     this.idHigh = digest.high;
     this.msg = msg;
-    this.size = msg.length;
+    this.size = size;
     this.hash = hash;
     this.wall = wall;
     this.ran = ran;
