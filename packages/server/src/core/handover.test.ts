@@ -31,7 +31,7 @@ let handover: Handover;
 /** Claims not answered yet, and all else that the cluster was told. */
 let claims: { resolve: (claim: Claim) => void; reject: (error: Error) => void }[];
 let sent: [node: string, packet: Packet][];
-let confirmed: string[];
+let confirmed: [token: number, previous: readonly string[]][];
 let released: number[];
 let inherited: Memory[];
 let voids: Map<string, () => void>;
@@ -51,7 +51,7 @@ beforeEach(() => {
   const cluster = {
     self: 'c',
     claim: () => new Promise<Claim>((resolve, reject) => claims.push({ resolve, reject })),
-    confirm: (_: string, previous: readonly string[]) => confirmed.push(...previous),
+    confirm: (_: string, token: number, previous: readonly string[]) => confirmed.push([token, previous]),
     release: (_: string, token: number) => released.push(token),
     onVoid: (node: string, call: () => void) => {
       voids.set(node, call);
@@ -99,7 +99,7 @@ test('a session is served when each node that had the name has let go of it, and
   assert.equal(await outcome, true);
   assert.deepEqual(inherited, [memory, NOTHING]);
   assert.deepEqual(newcomer.acks, ['m']);
-  assert.deepEqual(confirmed, ['a', 'b']);
+  assert.deepEqual(confirmed, [[5, ['a', 'b']]]);
 });
 
 test('a node that does not answer is asked again, until it has ended', async () => {
@@ -119,6 +119,16 @@ test('or until that takes too long: then nobody is served, and the next claim is
   claims[0]?.resolve({ token: 5, previous: ['a'] });
   await time.pass(handoverTimeoutMs + handoverAgainAfterMs);
   assert.ok((await outcome) instanceof ClusterAway);
+  assert.deepEqual(confirmed, []);
+});
+
+test('a login that has ended meanwhile says of no node that it has let go', async () => {
+  const { newcomer, outcome } = claim();
+  claims[0]?.resolve({ token: 5, previous: ['a'] });
+  await time.settle();
+  newcomer.supersede();
+  handover.handed('a', { type: 'handed', name: 'ann', token: 5, ...NOTHING });
+  assert.equal(await outcome, false);
   assert.deepEqual(confirmed, []);
 });
 

@@ -64,8 +64,10 @@ export class Handover {
       hold.token = token;
       take();
       await Promise.all(previous.map((node) => this.#collect(node, name, token)));
-      if (previous.length > 0) this.#cluster.confirm(name, previous);
-      return !session.isClosed;
+      // What was known of the name may have come when nobody needed it here any more: the next claim asks for it again.
+      if (session.isClosed) return false;
+      if (previous.length > 0) this.#cluster.confirm(name, token, previous);
+      return true;
     } finally {
       hold.arriving--;
       this.#forgetUnused(name);

@@ -111,8 +111,11 @@ export interface Cluster {
    * (`taken`) while it is sure of what it holds. Rejects with `ClusterAway`.
    */
   claim(name: string): Promise<Claim>;
-  /** These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. */
-  confirm(name: string, previous: readonly string[]): void;
+  /**
+   * These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. Only while
+   * this is the newest claim of the name: of a newer one they may be told because they have had it again since.
+   */
+  confirm(name: string, token: number, previous: readonly string[]): void;
   /** Gives a name up, unless it has been claimed since. That this node held it last is remembered. */
   release(name: string, token: number): void;
   /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */
