@@ -171,6 +171,26 @@ test('a name is handed over when all that is on its way is durable, not before',
   ]);
 });
 
+test('whoever asks for a name that a session here has by a newer claim is not answered, and asks no more once it has ended', async () => {
+  const newer = claim();
+  claims[0]?.resolve({ token: 3, previous: [] });
+  await newer.outcome;
+  await handover.handOver('a', 'ann', 2);
+  assert.equal(newer.newcomer.isClosed, false);
+  assert.deepEqual(sent, []);
+
+  const older = claim();
+  claims[1]?.resolve({ token: 4, previous: ['a'] });
+  await time.settle();
+  void handover.handOver('b', 'ann', 5);
+  await time.settle();
+  assert.equal(older.newcomer.isClosed, true);
+  sent = [];
+  await time.pass(2 * handoverAgainAfterMs);
+  assert.equal(await older.outcome, false);
+  assert.deepEqual(asked(), []);
+});
+
 test('a name whose session has ended is given up when all is durable, unless it has come back', async () => {
   const { newcomer, outcome } = claim();
   claims[0]?.resolve({ token: 1, previous: [] });
