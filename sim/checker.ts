@@ -197,6 +197,7 @@ export class Checker extends History {
     if (connection !== undefined && connection.run !== run) {
       this.broken('superseded', `an ack of ${msgId} to ${to} counted, which has a newer session elsewhere`);
     }
+    if (connection?.isVoid()) this.broken('superseded', `an ack of ${msgId} to ${to} counted on a node that is void`);
     const message = connection?.lastPushed.get(msgId);
     this.trace.note('ack taken', -1, message?.id ?? -1);
     if (message === undefined || connection === undefined) return;
@@ -228,6 +229,7 @@ export class Checker extends History {
       this.broken('wrong party', `the server took what nobody sent: ${from} → ${to}, ${msgId}`);
       return;
     }
+    if (connection.isVoid()) this.broken('superseded', `${message} was taken by a node that is void`, message);
     // What came in on several connections may be taken from any of them.
     if (message.handedOn.length === 1) {
       const at = connection.handed.indexOf(message, connection.acceptedTo);

@@ -250,6 +250,7 @@ export class Host {
       latencyMs,
       secure,
       written: (bytes) => {
+        if (isVoid()) checker.broken('superseded', `connection ${connection.id} was written to by a node that is void`);
         const frames = readFrames(bytes, reader);
         if (frames !== 'broken') return frames;
         checker.broken('wrong party', `connection ${connection.id} was written what cannot be read`);

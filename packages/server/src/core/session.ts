@@ -123,7 +123,6 @@ export class Session {
   receive(chunk: Uint8Array): void {
     if (this.#isClosed) return;
     this.#receivedAt = this.services.time.now();
-    if (this.services.isFenced) return;
     this.services.counters.bytesReceived += chunk.length;
     this.#inbound.push(chunk);
     if (this.#holds === 0) this.#work();
@@ -145,7 +144,8 @@ export class Session {
 
   /** Handles frames until one must be waited for, or there are none. */
   #work(): void {
-    if (this.#isWorking) return;
+    // Frames may have waited since before the node lost what it holds.
+    if (this.#isWorking || this.services.isFenced) return;
     this.#isWorking = true;
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
