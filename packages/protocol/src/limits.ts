@@ -155,6 +155,39 @@ export const serverLimits = {
   /** Bindings are read again after this: one that another node removed is in force no longer than 5 s. */
   peersTrustedMs: 4 * SECOND_MS,
 
+  // The directory and the bus between nodes
+  /** A node that could not renew its lease for so long is sure of nothing that it holds. Renewed so often: */
+  leaseMs: 3 * SECOND_MS,
+  leaseRenewMs: SECOND_MS,
+  /** Others wait so much longer before they call it void: clocks of two machines do not run apart by more. */
+  leaseMarginMs: 500,
+  /** What the database says of a run while the directory is away holds for so long; others wait for it after a fence. */
+  witnessHoldMs: 2 * SECOND_MS,
+  /** A call of the directory, or of the database about runs, that is not answered by then has failed. */
+  directoryTimeoutMs: 2 * SECOND_MS,
+  /** A node that starts waits so long for the directory: until runs that ended without a word are void. */
+  directoryStartTimeoutMs: 30 * SECOND_MS,
+  /** Calls of the directory that are not answered; further ones fail at once. */
+  directoryCallsMax: 20_000,
+  /** A connection that broke is made anew after this, each further one twice as late. */
+  directoryReconnectMs: 50,
+  directoryReconnectMsMax: SECOND_MS,
+  /** Names that a node holds are gone through so often; one of which nothing was heard for the other is forgotten. */
+  heldNamesSeenEveryMs: 60 * MINUTE_MS,
+  heldNamesKeptMs: 180 * MINUTE_MS,
+  /** Names that a node had, which it knows in case the directory forgets; names at once when it puts it together again. */
+  releasedNamesMax: 200_000,
+  namesAssertedAtOnce: 1_000,
+  /** What a node is to be told of names that others claimed, while it does not listen. */
+  takenNoticesMax: 100_000,
+  /** Bytes on their way to the bus; what comes beyond is dropped, and made up for by the store. */
+  busOutBytesMax: 8 * MIB,
+  /** A batch of packets leaves when it has grown to this; a larger packet is dropped. */
+  busBatchBytesMax: 256 * KIB,
+  busPacketBytesMax: 4 * MIB,
+  /** A node hears its own voice with each renewal; when it has not for so long it listens anew. */
+  busSilenceMs: 5 * SECOND_MS,
+
   // Inboxes
   inboxMessagesMax: 100_000,
   inboxBytesMax: 64 * MIB,
