@@ -1,8 +1,7 @@
 import { cmd, decodeEnvelope, decodeText, encodeFrame, encodeText, FrameCutter, wireLimits } from '@hawser/protocol';
 import type { Core } from '../core.ts';
-import type { Wire } from '../ports.ts';
+import type { Time, Wire } from '../ports.ts';
 import type { Session } from '../session.ts';
-import type { VirtualTime } from './time.ts';
 
 /** A message as it was pushed; `ts` where the session asked for it. */
 export interface Pushed {
@@ -33,12 +32,12 @@ export class BenchClient implements Wire {
   /** Answers to all other commands. */
   readonly answers: { readonly cmd: number; readonly msgId: string; readonly body: unknown }[] = [];
   readonly session: Session;
-  readonly #time: VirtualTime;
+  readonly #time: Pick<Time, 'now' | 'endOfTurn'>;
   readonly #cutter = new FrameCutter();
   #isReading = true;
   #sentWhilePaused: Uint8Array[] = [];
 
-  constructor(core: Core, time: VirtualTime) {
+  constructor(core: Core, time: Pick<Time, 'now' | 'endOfTurn'>) {
     this.#time = time;
     this.session = core.connect(this);
   }
