@@ -59,6 +59,9 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
+  if (settings.redis !== undefined) {
+    throw new StartError('--redis: a cluster needs a database that its nodes share, which this version cannot use yet');
+  }
   const connectionsMax = boundByDescriptors(settings.maxConnections);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();

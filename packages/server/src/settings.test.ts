@@ -20,6 +20,8 @@ fc.configureGlobal({ seed: Number(process.env.HAWSER_SEED ?? 1) });
 /** Further options that a value needs beside it. */
 const beside: Partial<Record<SettingName, Partial<Record<SettingName, string>>>> = {
   host: { advertise: 'im.example.org' },
+  redis: { node: 'n1' },
+  node: { redis: 'redis://127.0.0.1' },
 };
 
 function readOption(name: SettingName, text: string): unknown {
@@ -49,6 +51,12 @@ interface Expectation {
   readonly good: readonly (readonly [string, unknown])[];
   readonly bad: readonly string[];
   readonly must: string;
+  readonly isSecret?: boolean;
+}
+
+function redis(more: object): object {
+  const login = { username: undefined, password: undefined };
+  return { kind: 'single', hosts: [], path: undefined, master: undefined, tls: false, ...login, database: 0, ...more };
 }
 
 const mustBePort = 'must be a port from 0 to 65535';
@@ -230,9 +238,62 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', '0', '-1', '3651', '30d'],
     must: 'must be a number above 0 and at most 3650',
   },
+  redis: {
+    option: '--redis',
+    variable: 'HAWSER_REDIS',
+    preset: undefined,
+    good: [
+      ['redis://127.0.0.1', redis({ hosts: [{ host: '127.0.0.1', port: 6379 }] })],
+      ['redis://[::1]:7000/3', redis({ hosts: [{ host: '::1', port: 7000 }], database: 3 })],
+      [
+        'rediss://me:a%40b:c@redis.example:1',
+        redis({ hosts: [{ host: 'redis.example', port: 1 }], tls: true, username: 'me', password: 'a@b:c' }),
+      ],
+      ['redis://:pw@r', redis({ hosts: [{ host: 'r', port: 6379 }], password: 'pw' })],
+      ['unix:///run/redis.sock', redis({ path: '/run/redis.sock' })],
+      [
+        'redis+sentinel://a,b:7/main',
+        redis({
+          kind: 'sentinel',
+          hosts: [
+            { host: 'a', port: 26_379 },
+            { host: 'b', port: 7 },
+          ],
+          master: 'main',
+        }),
+      ],
+      [
+        'redis+cluster://a,b:7',
+        redis({
+          kind: 'cluster',
+          hosts: [
+            { host: 'a', port: 6379 },
+            { host: 'b', port: 7 },
+          ],
+        }),
+      ],
+    ],
+    bad: [
+      ...['', 'localhost', 'http://a', 'redis://', 'redis://a,b', 'redis://a:0', 'redis://a:65536', 'redis://a/x'],
+      ...['redis+sentinel://a', 'redis+sentinel://a/', 'redis+cluster://a/1', 'redis://[a]', 'unix://a', 'redis://a b'],
+      ...['redis://%zz:secret@a', 'redis://:secret@', 'redis+cluster://u:secret@a,,b'],
+    ],
+    must:
+      'must be redis://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT or ' +
+      'unix:///PATH, with rediss for TLS and USER:PASSWORD@ before the first host',
+    isSecret: true,
+  },
+  node: {
+    option: '--node',
+    variable: 'HAWSER_NODE',
+    preset: undefined,
+    good: ['n1', 'eu-west-3', 'A', 'x'.repeat(32)].map((each) => [each, each]),
+    bad: ['', '-a', 'a-', 'a.b', 'a b', 'ä', 'x'.repeat(33), 'a\n'],
+    must: 'must be up to 32 letters, digits and hyphens, with no hyphen at either end',
+  },
 };
 
-for (const [key, { option, variable, preset, good, bad, must }] of Object.entries(expected)) {
+for (const [key, { option, variable, preset, good, bad, must, isSecret }] of Object.entries(expected)) {
   const name = key as SettingName;
   describe(option, () => {
     test(`is called so, and ${variable} in the environment`, () => {
@@ -253,7 +314,7 @@ for (const [key, { option, variable, preset, good, bad, must }] of Object.entrie
 
     test('refuses impossible values, naming their source, what they must be, and what they are', () => {
       for (const text of bad) {
-        const what = `${must}, not ${JSON.stringify(text)}`;
+        const what = isSecret === true ? must : `${must}, not ${JSON.stringify(text)}`;
         assert.equal(
           refusal(() => readOption(name, text)),
           `${option} ${what}`,
@@ -306,6 +367,17 @@ test('a host that other machines can reach needs --advertise', () => {
     assert.equal(readSettings({ host, advertise: 'a' }, {}).host, host);
     assert.equal(readSettings({ host }, { HAWSER_ADVERTISE: 'a' }).host, host);
   }
+});
+
+test('a node of a cluster has a name, and a Redis', () => {
+  assert.equal(
+    refusal(() => readSettings({ redis: 'redis://:secret@a' }, {})),
+    '--redis is for nodes of a cluster: say with --node NAME what this one is called',
+  );
+  assert.equal(
+    refusal(() => readSettings({ node: 'n1' }, {})),
+    '--node is for nodes of a cluster: say with --redis URL where they find each other',
+  );
 });
 
 test('a host of this machine alone needs none', () => {

@@ -5,6 +5,7 @@
 
 import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
+import { parseRedisAddress, type RedisAddress } from './cluster/redis/address.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
 export class SettingError extends Error {}
@@ -15,6 +16,8 @@ export interface Setting<Value> {
   readonly help: string;
   /** As it would be written; `undefined` when there is none. */
   readonly fallback: string | undefined;
+  /** There may be a password in it: it is shown to nobody, not when it is wrong either. */
+  readonly isSecret?: boolean;
   /** Throws an `Error` that says what a value must be. */
   parse(text: string): Value;
 }
@@ -64,6 +67,19 @@ export const settings = {
   inboxMessages: setting('COUNT', String(serverLimits.inboxMessagesMax), 'messages an inbox may hold', readCount),
   inboxBytes: setting('BYTES', String(serverLimits.inboxBytesMax), 'bytes an inbox may hold', readCount),
   inboxAge: setting('DAYS', '30', 'drop messages that nobody fetched for so long', readMs(day, 3650)),
+  redis: {
+    placeholder: 'URL',
+    fallback: undefined,
+    isSecret: true,
+    help: 'where the nodes of a cluster find each other',
+    parse: parseRedisAddress,
+  } satisfies Setting<RedisAddress>,
+  node: {
+    placeholder: 'NAME',
+    fallback: undefined,
+    help: 'what this node of a cluster is called, like no other',
+    parse: readNode,
+  } satisfies Setting<string>,
 } as const;
 
 export type SettingName = keyof typeof settings;
@@ -132,7 +148,9 @@ function readOne(name: SettingName, options: GivenSettings, environment: Environ
     return settings[name].parse(text);
   } catch (error) {
     const source = option === undefined ? variableOf(name) : optionOf(name);
-    throw new SettingError(`${source} ${(error as Error).message}, not ${JSON.stringify(text)}`);
+    const setting: Setting<unknown> = settings[name];
+    const given = setting.isSecret === true ? '' : `, not ${JSON.stringify(text)}`;
+    throw new SettingError(`${source} ${(error as Error).message}${given}`);
   }
 }
 
@@ -160,6 +178,12 @@ function checkTogether(values: Settings): Settings {
       `--host ${values.host} is reachable from other machines: say with --advertise HOST[:PORT] what clients are to be told`,
     );
   }
+  if (values.redis !== undefined && values.node === undefined) {
+    throw new SettingError('--redis is for nodes of a cluster: say with --node NAME what this one is called');
+  }
+  if (values.node !== undefined && values.redis === undefined) {
+    throw new SettingError('--node is for nodes of a cluster: say with --redis URL where they find each other');
+  }
   return values;
 }
 
@@ -167,6 +191,11 @@ function readFlag(text: string): boolean {
   if (text === 'true' || text === '1') return true;
   if (text === 'false' || text === '0') return false;
   throw new Error('must be true or false');
+}
+
+function readNode(text: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/i.test(text)) return text;
+  throw new Error('must be up to 32 letters, digits and hyphens, with no hyphen at either end');
 }
 
 function readFolder(text: string): string {
