@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { Job, Outcome } from './job.ts';
+import { runRedisBus } from './redis-bus.ts';
 import { cautions, machineFacts, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
 import { generate, killAll, makeData, type Running, removeData, startServer, type Target } from './server.ts';
 
 /** A job of the generator, or the server stopped and started on the same data. */
-type Step = Job['kind'] | 'restart';
+type Step = Job['kind'] | 'restart' | 'redis bus';
 
 type Scenario = {
   steps: readonly Step[];
@@ -30,6 +31,8 @@ const SCENARIOS: Record<string, Scenario> = {
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
+  'redis-bus': { steps: ['redis bus'], window: 20, pinned: true, quick: false, floor: false },
+  'redis-bus-1': { steps: ['redis bus'], window: 1, pinned: true, quick: false, floor: false },
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
@@ -110,6 +113,11 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
     all.violations.push(...violations);
     Object.assign(all.series, series);
   };
+  if (steps.includes('redis bus')) {
+    // No server of ours is in it.
+    add(await runRedisBus(window, warmUpMs, measureMs));
+    return all;
+  }
   const data = makeData(options.data);
   const start = () => startServer(target, pinned ? 0 : null, data, serverArgs, nodeArgs);
   try {
@@ -119,7 +127,7 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
         const [restarted, outcome] = await restart(server, start);
         server = restarted;
         add(outcome);
-      } else {
+      } else if (step !== 'redis bus') {
         const { pid, endpoint, adminPort } = server;
         add(await generate(pinned ? 1 : null, { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window }));
       }

@@ -60,6 +60,10 @@ export class RedisServer {
     return server;
   }
 
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
   get address(): RedisAddress {
     return parseRedisAddress(`redis://127.0.0.1:${this.port}`);
   }
