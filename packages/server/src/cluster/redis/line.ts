@@ -124,8 +124,8 @@ export function clientOptions(address: RedisAddress, at: Host | string): RedisCl
     ...(database > 0 && { database }),
     disableOfflineQueue: true,
     commandsQueueMaxLength: directoryCallsMax,
-    // Each call is given its time where it is made: this one holds only for what has not been written yet.
-    commandOptions: { timeout: connectTimeout },
+    // Each call is given its time where it is made; the library's own holds only for what has not been written yet.
+    commandOptions: { timeout: 0 },
     maintNotifications: 'disabled',
   } as RedisClientOptions;
 }

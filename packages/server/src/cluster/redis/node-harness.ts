@@ -60,10 +60,10 @@ export class Nodes implements ClusterHarness {
     this.#close = options.close ?? (() => Promise.resolve());
   }
 
-  async join(node: string): Promise<RedisCluster> {
+  async join(node: string, address = this.address): Promise<RedisCluster> {
     const run = newRun(node);
     this.witness?.enter(run);
-    const { address, witness } = this;
+    const { witness } = this;
     const surroundings = { time: realTime, log: quietLog, times: testTimes };
     const cluster = await RedisCluster.open({ address, run, witness, prefix: this.#prefix, ...surroundings });
     this.runs.add(cluster);

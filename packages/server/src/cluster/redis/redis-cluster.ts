@@ -107,5 +107,6 @@ function makeCluster(address: RedisAddress) {
   return createCluster({
     rootNodes: address.hosts.map((at) => ({ ...defaults, socket: { ...at, ...socket } }) as object),
     defaults: { ...defaults, socket, pingInterval } as object,
+    commandOptions: { timeout: 0 },
   });
 }

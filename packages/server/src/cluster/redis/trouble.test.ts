@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { Packet } from '../../core/packets.ts';
 import { ClusterAway } from '../../core/ports.ts';
+import { parseRedisAddress } from './address.ts';
 import type { RedisCluster } from './cluster.ts';
 import { Nodes, testTimes, until } from './node-harness.ts';
 import { noRedis, RedisServer } from './server-harness.ts';
@@ -39,6 +41,22 @@ async function claim(run: RedisCluster, name: string) {
 
 function isOver(nodes: Nodes, run: RedisCluster): boolean {
   return nodes.now() >= run.heldUntil;
+}
+
+/** A way to a server that can be cut. */
+async function startWay(to: number): Promise<{ readonly port: number; readonly cut: () => void }> {
+  const sockets = new Set<Socket>();
+  const way = createServer((socket) => {
+    const onward = connect(to, '127.0.0.1');
+    for (const each of [socket, onward]) sockets.add(each.on('error', () => {}));
+    socket.pipe(onward).pipe(socket);
+  });
+  await new Promise<void>((resolve) => way.listen(0, '127.0.0.1', resolve));
+  const cut = (): void => {
+    way.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  return { port: (way.address() as AddressInfo).port, cut };
 }
 
 describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
@@ -193,6 +211,32 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
       await server.start();
       const b = await nodes.join('b');
       assert.deepEqual((await claim(b, 'ann')).previous, [a.self]);
+    }));
+
+  test('a node that alone cannot reach Redis is fenced, and over before others have its names', () =>
+    withNodes({}, async (nodes, server) => {
+      const way = await startWay(server.port);
+      try {
+        const a = await nodes.join('a', parseRedisAddress(`redis://127.0.0.1:${way.port}`));
+        const b = await nodes.join('b');
+        await a.claim('ann');
+        let isVoid = false;
+        let wasOver = false;
+        b.onVoid(a.self, () => {
+          isVoid = true;
+          wasOver = isOver(nodes, a);
+        });
+        const { heldUntil } = a;
+        way.cut();
+        await until(() => nodes.now() > heldUntil, 'a lease passes');
+        const isFenced = nodes.witness?.fenced.has(a.self) === true;
+        assert.ok(isFenced || !isOver(nodes, a), 'the witness keeps it until somebody has it fenced');
+        await until(() => isVoid, 'it is void');
+        assert.ok(wasOver);
+        assert.deepEqual((await b.claim('ann')).previous, []);
+      } finally {
+        way.cut();
+      }
     }));
 
   test('a subscription that breaks loses packets, and none comes twice or out of order', () =>
