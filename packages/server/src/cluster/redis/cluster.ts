@@ -87,7 +87,8 @@ export class RedisCluster implements Cluster {
     cluster.#start(options.times ?? leaseTimes);
     try {
       while (!cluster.#nodes.isOpen) {
-        if (options.time.now() >= giveUpAt) throw new ClusterAway('Redis cannot be reached, or is not whole');
+        const isLate = options.time.now() >= giveUpAt || cluster.#nodes.lease.hasLapsed;
+        if (isLate) throw new ClusterAway('Redis cannot be reached, or nodes that may exist do not answer it');
         await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMs));
         if (cluster.#nodes.open === '') await cluster.#nodes.tick();
       }

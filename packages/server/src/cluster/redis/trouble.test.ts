@@ -239,6 +239,13 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
       }
     }));
 
+  test('a node that does not reach Redis does not start, and says so in time', () =>
+    withNodes({ hasWitness: false }, async (nodes) => {
+      const from = nodes.now();
+      await assert.rejects(nodes.join('a', parseRedisAddress('redis://127.0.0.1:1')), ClusterAway);
+      assert.ok(nodes.now() - from < testTimes.leaseMs + 2000);
+    }));
+
   test('a subscription that breaks loses packets, and none comes twice or out of order', () =>
     withNodes({}, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
