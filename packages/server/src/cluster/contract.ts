@@ -19,7 +19,7 @@ export interface ClusterHarness {
   now(run: Cluster): number;
   /** Lets time go on until the promise settles. */
   settle<Value>(promise: Promise<Value>): Promise<Value>;
-  /** Lets time go on until it is so; rejects when that takes half a minute. */
+  /** Lets time go on until it is so; rejects when that takes a minute. */
   until(isSo: () => boolean, what: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -57,7 +57,7 @@ export function clusterContract(name: string, adapter: ClusterAdapter): void {
       }
     });
   };
-  describe(`${name} keeps the Cluster contract`, { concurrency: adapter.concurrency ?? 4 }, () => {
+  describe(`${name} keeps the Cluster contract`, { concurrency: adapter.concurrency ?? 8 }, () => {
     namesContract(check);
     runsContract(check);
     busContract(check);
@@ -165,11 +165,11 @@ function namesContract(check: Check): void {
     const from = harness.now(a);
     await assert.rejects(harness.settle(a.claim('ann')), ClusterAway);
     await assert.rejects(harness.settle(a.locate('ann')), ClusterAway);
-    assert.ok(harness.now(a) - from < 6000, `it took ${harness.now(a) - from} ms`);
+    assert.ok(harness.now(a) - from < 15_000, `it took ${harness.now(a) - from} ms`);
     harness.setAway(false);
     const backAt = harness.now(a);
     let newer = 0;
-    while (newer === 0 && harness.now(a) - backAt < 20_000) {
+    while (newer === 0 && harness.now(a) - backAt < 60_000) {
       const at = harness.now(a);
       await harness.until(() => harness.now(a) >= at + 50, 'time goes on');
       newer = await harness.settle(a.claim('ann')).then(

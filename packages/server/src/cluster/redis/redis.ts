@@ -29,11 +29,18 @@ export function away(error: unknown): ClusterAway {
 /** Settles as the promise does, or rejects when that takes too long. */
 export function within<Value>(ms: number, promise: Promise<Value>, onLate: () => void = () => {}): Promise<Value> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
+    let isSettled = false;
+    const late = (): void => {
+      if (isSettled) return;
       onLate();
       reject(new ClusterAway(`no answer within ${ms} ms`));
-    }, ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    };
+    // An answer that came while this process was busy is read first.
+    const timer = setTimeout(() => setImmediate(late), ms);
+    promise.then(resolve, reject).finally(() => {
+      isSettled = true;
+      clearTimeout(timer);
+    });
   });
 }
 

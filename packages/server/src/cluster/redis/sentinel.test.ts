@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { ClusterAway } from '../../core/ports.ts';
 import { parseRedisAddress } from './address.ts';
 import type { RedisCluster } from './cluster.ts';
-import { Nodes } from './node-harness.ts';
+import { Nodes, patientTimes } from './node-harness.ts';
 import { noRedis, RedisServer } from './server-harness.ts';
 
 async function claim(run: RedisCluster, name: string) {
@@ -12,7 +12,7 @@ async function claim(run: RedisCluster, name: string) {
     try {
       return await run.claim(name);
     } catch (error) {
-      if (!(error instanceof ClusterAway) || performance.now() - from > 30_000) throw error;
+      if (!(error instanceof ClusterAway) || performance.now() - from > 60_000) throw error;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
@@ -28,7 +28,9 @@ describe('under Sentinel', { skip: noRedis }, () => {
       'sentinel failover-timeout hawser 5000',
     ];
     const sentinel = await RedisServer.start(watch.join('\n'), 'redis-sentinel');
-    const nodes = new Nodes(parseRedisAddress(`redis+sentinel://127.0.0.1:1,127.0.0.1:${sentinel.port}/hawser`));
+    const nodes = new Nodes(parseRedisAddress(`redis+sentinel://127.0.0.1:1,127.0.0.1:${sentinel.port}/hawser`), {
+      times: patientTimes,
+    });
     try {
       for (const what of ['connected_slaves:1', 'state=online']) {
         while (!String(await master.ask('INFO', 'replication')).includes(what))

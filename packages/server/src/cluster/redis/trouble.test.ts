@@ -8,7 +8,8 @@ import type { Packet } from '../../core/packets.ts';
 import { ClusterAway } from '../../core/ports.ts';
 import { parseRedisAddress } from './address.ts';
 import type { RedisCluster } from './cluster.ts';
-import { Nodes, testTimes, until } from './node-harness.ts';
+import type { LeaseTimes } from './lease.ts';
+import { Nodes, patientTimes, testTimes, until } from './node-harness.ts';
 import { noRedis, RedisServer } from './server-harness.ts';
 
 type Listened = { taken: (readonly [string, number])[]; packets: Packet[] };
@@ -33,7 +34,7 @@ async function claim(run: RedisCluster, name: string) {
     try {
       return await run.claim(name);
     } catch (error) {
-      if (!(error instanceof ClusterAway) || performance.now() - from > 20_000) throw error;
+      if (!(error instanceof ClusterAway) || performance.now() - from > 60_000) throw error;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -59,12 +60,12 @@ async function startWay(to: number): Promise<{ readonly port: number; readonly c
   return { port: (way.address() as AddressInfo).port, cut };
 }
 
-describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
+describe('Redis in trouble', { skip: noRedis, concurrency: 6 }, () => {
   async function withNodes(
-    options: { readonly hasWitness?: boolean; readonly config?: string },
+    options: { readonly hasWitness?: boolean; readonly times?: LeaseTimes },
     body: (nodes: Nodes, server: RedisServer) => Promise<void>,
   ): Promise<void> {
-    const server = await RedisServer.start(options.config);
+    const server = await RedisServer.start();
     const nodes = new Nodes(server.address, options);
     try {
       await body(nodes, server);
@@ -75,7 +76,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
   }
 
   test('killed and started empty it is told all again, and gives nobody a name that it has forgotten who holds', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       const [atA] = [listen(a)];
       const first = await a.claim('ann');
@@ -95,7 +96,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     }));
 
   test('who has not been confirmed to have let go is known again, too', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       await a.claim('ann');
       await b.claim('ann');
@@ -106,7 +107,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     }));
 
   test('a clock that was set back makes no token smaller', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const a = await nodes.join('a');
       const { token } = await a.claim('ann');
       const ahead = token + 3_600_000_000;
@@ -134,14 +135,14 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     }));
 
   test('frozen it is away within bounds, and goes on', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       await a.claim('ann');
       server.freeze();
       const from = performance.now();
       await assert.rejects(b.claim('ann'), ClusterAway);
       await assert.rejects(b.locate('ann'), ClusterAway);
-      assert.ok(performance.now() - from < 5000);
+      assert.ok(performance.now() - from < 15_000);
       server.thaw();
       assert.deepEqual((await claim(b, 'ann')).previous, [a.self]);
     }));
@@ -153,7 +154,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
       if (nodes.witness !== undefined) nodes.witness.isAway = true;
       await server.kill();
       await until(() => isOver(nodes, a), 'the lease runs out');
-      assert.ok(nodes.now() - heldUntil < testTimes.leaseMs + 1000);
+      assert.ok(nodes.now() - heldUntil < testTimes.leaseMs + 10_000);
       await server.start();
       if (nodes.witness !== undefined) nodes.witness.isAway = false;
       await assert.rejects(a.claim('ann'), ClusterAway);
@@ -174,7 +175,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
         isVoid = true;
       });
       const from = nodes.now();
-      await until(() => nodes.now() > from + 2 * testTimes.leaseMs + 2000, 'time passes');
+      await until(() => nodes.now() > from + 2 * testTimes.leaseMs, 'time passes');
       assert.ok(!isVoid, 'what it might have stored is not fenced off');
       assert.ok(!isOver(nodes, b));
       assert.deepEqual((await b.claim('ann')).previous, [a.self]);
@@ -243,11 +244,11 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     withNodes({ hasWitness: false }, async (nodes) => {
       const from = nodes.now();
       await assert.rejects(nodes.join('a', parseRedisAddress('redis://127.0.0.1:1')), ClusterAway);
-      assert.ok(nodes.now() - from < testTimes.leaseMs + 2000);
+      assert.ok(nodes.now() - from < testTimes.leaseMs + 10_000);
     }));
 
   test('a subscription that breaks loses packets, and none comes twice or out of order', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       const atB = listen(b);
       let news = 0;
@@ -268,7 +269,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     }));
 
   test('what is no batch is counted and ignored', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       const atB = listen(b);
       await server.ask('PUBLISH', `hawser:bus:{${b.self}}`, 'GET / HTTP/1.1');
@@ -279,7 +280,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 3 }, () => {
     }));
 
   test('what Redis does not take is dropped beyond a bound, and counted', () =>
-    withNodes({}, async (nodes, server) => {
+    withNodes({ times: patientTimes }, async (nodes, server) => {
       const [a, b] = [await nodes.join('a'), await nodes.join('b')];
       const atB = listen(b);
       server.freeze();
