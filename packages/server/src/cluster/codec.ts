@@ -70,11 +70,7 @@ export function writePacket(writer: Writer, packet: Packet): void {
     case 'handed':
       writer.text(packet.name);
       writer.uint(packet.token);
-      writer.uint(packet.settled.length);
-      for (const [msgId, hash] of packet.settled) {
-        writer.text(msgId);
-        writer.uint(hash);
-      }
+      writer.ints(packet.settled);
       writer.uint(packet.unsure.length);
       for (const msgId of packet.unsure) writer.text(msgId);
       writer.uint(packet.finished.length);
@@ -146,7 +142,7 @@ function readPacket(reader: Reader): Packet | undefined {
         type,
         name: reader.text(names),
         token: reader.uint(),
-        settled: reader.list(() => [reader.text(ids), reader.uint()] as const),
+        settled: reader.ints(),
         unsure: reader.list(() => reader.text(ids)),
         finished: reader.list(
           (): Finished => ({ from: reader.text(names), msgId: reader.text(ids), hash: reader.uint() }),

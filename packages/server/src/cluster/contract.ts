@@ -88,10 +88,15 @@ function namesContract(check: Check): void {
       assert.deepEqual((await harness.settle(a.claim('ann'))).previous, []);
       assert.deepEqual((await harness.settle(a.claim('ann'))).previous, [], 'oneself');
       assert.deepEqual((await harness.settle(b.claim('ann'))).previous, [a.self]);
-      assert.deepEqual((await harness.settle(c.claim('ann'))).previous.toSorted(), [a.self, b.self].toSorted());
-      c.confirm('ann', [a.self]);
-      assert.deepEqual((await harness.settle(c.claim('ann'))).previous, [b.self]);
-      c.confirm('ann', [b.self]);
+      const third = await harness.settle(c.claim('ann'));
+      assert.deepEqual(third.previous.toSorted(), [a.self, b.self].toSorted());
+      c.confirm('ann', third.token, [a.self]);
+      const fourth = await harness.settle(c.claim('ann'));
+      assert.deepEqual(fourth.previous, [b.self]);
+      c.confirm('ann', third.token, [b.self]);
+      const fifth = await harness.settle(c.claim('ann'));
+      assert.deepEqual(fifth.previous, [b.self], 'an older claim confirms nothing');
+      c.confirm('ann', fifth.token, [b.self]);
       assert.deepEqual((await harness.settle(c.claim('ann'))).previous, []);
       assert.deepEqual((await harness.settle(c.claim('bea'))).previous, []);
     },
@@ -100,8 +105,8 @@ function namesContract(check: Check): void {
   check('a node that had a name and comes back to it is not asked itself, but those since are', async (harness) => {
     const [a, b] = [await harness.join('a'), await harness.join('b')];
     await harness.settle(a.claim('ann'));
-    const { previous } = await harness.settle(b.claim('ann'));
-    b.confirm('ann', previous);
+    const { token, previous } = await harness.settle(b.claim('ann'));
+    b.confirm('ann', token, previous);
     assert.deepEqual((await harness.settle(a.claim('ann'))).previous, [b.self]);
   });
 

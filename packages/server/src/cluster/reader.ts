@@ -1,6 +1,7 @@
 import { decodeText } from '@hawser/protocol';
 
 const NOTHING = new Uint8Array(0);
+const NO_INTS = new Int32Array(0);
 
 /**
  * Reads what a `Writer` wrote, from bytes that anybody may have written. It never throws: behind the first thing that
@@ -52,6 +53,13 @@ export class Reader {
     }
     this.fail();
     return 0;
+  }
+
+  ints(): Int32Array {
+    const count = this.uint();
+    const at = this.#skip(count * 4);
+    if (at === undefined) return NO_INTS;
+    return Int32Array.from({ length: count }, (_, i) => this.#view.getInt32(at + i * 4));
   }
 
   float(): number {

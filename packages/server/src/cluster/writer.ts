@@ -35,6 +35,13 @@ export class Writer {
     this.#buffer[this.#length++] = rest;
   }
 
+  /** Four bytes each, behind their number. */
+  ints(values: Int32Array): void {
+    this.uint(values.length);
+    this.#room(values.length * 4);
+    for (const value of values) this.#length = this.#buffer.writeInt32BE(value, this.#length);
+  }
+
   float(value: number): void {
     this.#room(8);
     this.#buffer.writeDoubleBE(value, this.#length);

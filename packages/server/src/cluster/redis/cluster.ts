@@ -139,8 +139,8 @@ export class RedisCluster implements Cluster {
     return this.#names.claim(name);
   }
 
-  confirm(name: string, previous: readonly string[]): void {
-    this.#names.confirm(name, previous);
+  confirm(name: string, token: number, previous: readonly string[]): void {
+    this.#names.confirm(name, token, previous);
   }
 
   release(name: string, token: number): void {

@@ -60,7 +60,7 @@ export class Names {
     const previous = owed.filter((node) => !isVoid(node));
     if (previous.length > 0) this.#unconfirmed.set(name, previous);
     else this.#unconfirmed.delete(name);
-    if (previous.length < owed.length) this.#forgetOwed(name, owed.filter(isVoid));
+    if (previous.length < owed.length) this.#forgetOwed(name, token, owed.filter(isVoid));
     return { token, previous };
   }
 
@@ -69,16 +69,17 @@ export class Names {
     throw new ClusterAway('Redis has lost its last writes, and is told them again');
   }
 
-  confirm(name: string, previous: readonly string[]): void {
+  confirm(name: string, token: number, previous: readonly string[]): void {
+    if (this.#held.get(name) !== token) return;
     const left = this.#unconfirmed.get(name)?.filter((node) => !previous.includes(node)) ?? [];
     if (left.length > 0) this.#unconfirmed.set(name, left);
     else this.#unconfirmed.delete(name);
-    this.#forgetOwed(name, previous);
+    this.#forgetOwed(name, token, previous);
   }
 
-  #forgetOwed(name: string, nodes: readonly string[]): void {
+  #forgetOwed(name: string, token: number, nodes: readonly string[]): void {
     // Where it is lost they are asked once more than they need be.
-    this.#ports.redis.run(scripts.confirm, this.#key(name), nodes).catch(() => {});
+    this.#ports.redis.run(scripts.confirm, this.#key(name), [String(token), ...nodes]).catch(() => {});
   }
 
   release(name: string, token: number): void {

@@ -46,8 +46,9 @@ for _, field in ipairs(redis.call('HKEYS', key)) do
 end
 return answer`);
 
-/** runs that are confirmed … */
-export const confirm = script(`for i = 1, #ARGV do redis.call('HDEL', KEYS[1], 'o:' .. ARGV[i]) end
+/** token, runs that are confirmed … */
+export const confirm = script(`if redis.call('HGET', KEYS[1], 't') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV do redis.call('HDEL', KEYS[1], 'o:' .. ARGV[i]) end
 return 1`);
 
 /** token, rememberedMs */
