@@ -65,7 +65,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
   const connectionsMax = boundByDescriptors(settings.maxConnections);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();
-  const parts = await openParts(data, settings, log, failure.resolve);
+  const parts = await openParts(data, { ...settings, maxConnections: connectionsMax }, log, failure.resolve);
   const { core, store } = parts;
   const undo: (() => void)[] = [];
   try {
@@ -78,7 +78,10 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       ip: settings.advertise?.host ?? (settings.host === 'localhost' ? tcp.host : settings.host),
       port: settings.advertise?.port ?? tcp.port,
     };
-    const dispatcher = createDispatcher(() => (state === 'serving' ? advertised : undefined));
+    const dispatcher = createDispatcher(() => (state === 'serving' ? advertised : undefined), {
+      mayAsk: (address) => core.guard.mayDispatch(address),
+      refusedConnection: () => core.counters.limited.dispatcherConnections++,
+    });
     const http = await listen('--http-port', settings.httpPort, () =>
       startListening(dispatcher, settings.host, settings.httpPort, log),
     );
@@ -88,6 +91,8 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       counters: core.counters,
       connections: () => core.connections,
       sessions: () => core.directory.size,
+      beforeLogin: () => core.admission.beforeLogin,
+      loginsDelayed: () => core.guard.delayed,
       delivery: () => core.delivery.stats,
       store: () => store.stats,
     });

@@ -89,6 +89,20 @@ function seconds(option: string, variable: string, preset: number, most: number)
   };
 }
 
+function count(option: string, variable: string, preset: number): Expectation {
+  return {
+    option,
+    variable,
+    preset,
+    good: [
+      ['1', 1],
+      ['999999999999999', 999_999_999_999_999],
+    ],
+    bad: badCounts,
+    must: mustBeCount,
+  };
+}
+
 const expected: Record<SettingName, Expectation> = {
   host: {
     option: '--host',
@@ -181,6 +195,20 @@ const expected: Record<SettingName, Expectation> = {
     bad: badCounts,
     must: mustBeCount,
   },
+  connectionsPerAddress: count('--connections-per-address', 'HAWSER_CONNECTIONS_PER_ADDRESS', 20_000),
+  handshakesPerAddress: count('--handshakes-per-address', 'HAWSER_HANDSHAKES_PER_ADDRESS', 2_000),
+  loginFailuresPerAddress: count('--login-failures-per-address', 'HAWSER_LOGIN_FAILURES_PER_ADDRESS', 720),
+  registration: {
+    option: '--registration',
+    variable: 'HAWSER_REGISTRATION',
+    preset: 'open',
+    good: ['open', 'closed'].map((each) => [each, each]),
+    bad: ['', 'OPEN', 'true', 'no'],
+    must: 'must be open or closed',
+  },
+  registrationsPerAddress: count('--registrations-per-address', 'HAWSER_REGISTRATIONS_PER_ADDRESS', 1_000),
+  sessionFrames: count('--session-frames', 'HAWSER_SESSION_FRAMES', 10_000),
+  sessionBytes: count('--session-bytes', 'HAWSER_SESSION_BYTES', 16 * 1024 * 1024),
   allowPlainLogin: {
     option: '--allow-plain-login',
     variable: 'HAWSER_ALLOW_PLAIN_LOGIN',

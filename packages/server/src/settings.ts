@@ -58,6 +58,43 @@ export const settings = {
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
+  connectionsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.connectionsPerAddressMax),
+    'connections of one address (of one /64 for IPv6)',
+    readCount,
+  ),
+  handshakesPerAddress: setting(
+    'COUNT',
+    String(serverLimits.handshakesPerAddressPerSecondMax),
+    'new connections, and key exchanges, of one address a second',
+    readCount,
+  ),
+  loginFailuresPerAddress: setting(
+    'COUNT',
+    String(serverLimits.loginFailuresPerAddressPerHourMax),
+    'failed logins an hour that do not hold up others of the same address',
+    readCount,
+  ),
+  registration: setting('MODE', 'open', 'open: anyone may register; closed: the operator adds users', readRegistration),
+  registrationsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.registrationsPerAddressPerHourMax),
+    'registrations that one address may try an hour',
+    readCount,
+  ),
+  sessionFrames: setting(
+    'COUNT',
+    String(serverLimits.sessionFramesPerSecondMax),
+    'frames read of one connection a second; more of them wait',
+    readCount,
+  ),
+  sessionBytes: setting(
+    'BYTES',
+    String(serverLimits.sessionBytesPerSecondMax),
+    'bytes read of one connection a second; more of them wait',
+    readCount,
+  ),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
   loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
   idleTimeout: setting('SECONDS', '150', 'close a connection that sends nothing for so long', readMs(second, 86_400)),
@@ -218,6 +255,14 @@ function readCount(text: string): number {
   const count = Number(text);
   if (/^\d{1,15}$/.test(text) && count >= 1) return count;
   throw new Error('must be a whole number of at least 1');
+}
+
+const REGISTRATION = ['open', 'closed'] as const;
+
+function readRegistration(text: string): (typeof REGISTRATION)[number] {
+  const mode = REGISTRATION.find((each) => each === text);
+  if (mode === undefined) throw new Error('must be open or closed');
+  return mode;
 }
 
 function readMs(unitMs: number, unitsMax: number): (text: string) => number {

@@ -39,6 +39,8 @@ export interface Wire {
   resume(): void;
   /** Flushes, sends FIN, and is forced after `closeTimeoutMs`. What is received from now on is discarded. */
   end(): void;
+  /** At once: nothing is flushed. */
+  destroy(): void;
 }
 
 /** Structured log, pino's shape. */
@@ -49,11 +51,14 @@ export interface Log {
   error(fields: object, text: string): void;
 }
 
-/** argon2id, off the main thread. Every call rejects with `Busy` when the queue is full. */
+/**
+ * argon2id, off the main thread. Every call rejects with `Busy` when the queue has no room for it. `from` is whom it is for,
+ * as limits count addresses: all take turns, and none can fill the queue for the others.
+ */
 export interface Passwords {
-  hash(password: string): Promise<string>;
+  hash(password: string, from?: string): Promise<string>;
   /** Takes as long for `undefined` (no such user) as for a real hash, and is then false. */
-  verify(password: string, hash: string | undefined): Promise<boolean>;
+  verify(password: string, hash: string | undefined, from?: string): Promise<boolean>;
 }
 
 /** RSA, off the main thread. */
@@ -66,9 +71,10 @@ export interface RsaKey {
   readonly publicDer: Uint8Array;
   /**
    * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` when
-   * the queue is full, and with another error for a ciphertext that is no number below the modulus.
+   * the queue has no room, and with another error for a ciphertext that is no number below the modulus. `from` as for
+   * `Passwords`.
    */
-  decrypt(ciphertext: Uint8Array): Promise<Uint8Array>;
+  decrypt(ciphertext: Uint8Array, from?: string): Promise<Uint8Array>;
 }
 
 /** A bounded queue is full; the request should be made again later. */

@@ -1,6 +1,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { code, serverLimits, utf8Length, wireLimits } from '@hawser/protocol';
+import { addressKey } from '../core/address.ts';
 
 /** What clients are told. */
 export interface Advertised {
@@ -10,6 +12,16 @@ export interface Advertised {
 
 /** The server that the client with this id should use; `undefined` when none is available. */
 export type Choose = (id: string) => Advertised | undefined;
+
+/** How often who may ask. */
+export interface Gate {
+  /** Whether this address may ask for a server now; if not it is told that there is none. */
+  mayAsk(address: string): boolean;
+  /** A connection was refused: its address had as many as were left free. */
+  refusedConnection(): void;
+}
+
+const openGate: Gate = { mayAsk: () => true, refusedConnection: () => {} };
 
 /**
  * The dispatcher's answer to a request for `url` (PROTOCOL, "Finding a server"). It depends on nothing else of the
@@ -38,11 +50,14 @@ function queryOf(url: string): URLSearchParams {
 /**
  * The dispatcher's HTTP server, not listening yet. Every answer has status 200: existing clients give up on others.
  */
-export function createDispatcher(choose: Choose): Server {
+export function createDispatcher(choose: Choose, gate: Gate = openGate): Server {
+  const open = new Connections();
   const answer: RequestListener = (request, response) => {
-    const body = dispatch(request.url ?? '', choose);
-    // A body that nobody asked for is not waited for.
-    if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
+    const isAllowed = gate.mayAsk(request.socket.remoteAddress ?? '');
+    const body = dispatch(request.url ?? '', isAllowed ? choose : chooseNone);
+    // A body that nobody asked for is not waited for, and where connections are scarce nobody keeps one for later.
+    const isToClose = (request.method !== 'GET' && request.method !== 'HEAD') || !isAllowed;
+    if (isToClose || open.size > server.maxConnections / 2) response.setHeader('Connection', 'close');
     response.writeHead(200, {
       'Content-Type': 'application/json',
       'Content-Length': Buffer.byteLength(body),
@@ -62,6 +77,11 @@ export function createDispatcher(choose: Choose): Server {
     answer,
   );
   server.maxConnections = serverLimits.httpConnectionsMax;
+  server.on('connection', (socket) => {
+    if (open.add(socket, server.maxConnections)) return;
+    gate.refusedConnection();
+    socket.destroy();
+  });
   // Node would answer 417.
   server.on('checkExpectation', answer);
   server.on('clientError', (_error, socket) => refuse(socket));
@@ -70,6 +90,36 @@ export function createDispatcher(choose: Choose): Server {
     refuse(socket);
   });
   return server;
+}
+
+const chooseNone: Choose = () => undefined;
+
+/** The connections that are open, by address: each may have as many as are left free, so that nobody can take them all. */
+class Connections {
+  readonly #counts = new Map<string, number>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** False when its address has enough; else it counts until it is closed. */
+  add(socket: Socket, max: number): boolean {
+    const key = addressKey(socket.remoteAddress ?? '');
+    const own = this.#counts.get(key) ?? 0;
+    if (own >= max - this.#size) return false;
+    this.#counts.set(key, own + 1);
+    this.#size++;
+    socket.once('close', () => this.#remove(key));
+    return true;
+  }
+
+  #remove(key: string): void {
+    this.#size--;
+    const left = (this.#counts.get(key) ?? 1) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+  }
 }
 
 /** Answers what is no request for an address. */

@@ -57,6 +57,11 @@ class SocketWire implements Wire {
     const force = setTimeout(() => socket.destroy(), serverLimits.closeTimeoutMs);
     socket.once('close', () => clearTimeout(force));
   }
+
+  destroy(): void {
+    this.#isEnded = true;
+    this.#socket.destroy();
+  }
 }
 
 export interface TcpGateway {
@@ -92,6 +97,11 @@ export async function listenTcp(
 }
 
 function serve(core: Core, socket: Socket): void {
+  const place = core.admit(socket.remoteAddress ?? '');
+  if (place === undefined) {
+    socket.destroy();
+    return;
+  }
   const wire = new SocketWire(socket, () => core.time.now());
   let session: Session;
   // A peer that vanishes: 'close' follows and says all there is to say.
@@ -99,8 +109,11 @@ function serve(core: Core, socket: Socket): void {
   socket.on('data', (chunk: Buffer) => session.receive(chunk));
   socket.on('end', () => session.receivedEnd());
   socket.on('drain', () => session.drained());
-  socket.on('close', () => session.gone());
-  session = core.connect(wire);
+  socket.on('close', () => {
+    session.gone();
+    place.leave();
+  });
+  session = core.connect(wire, place);
 }
 
 /** Resolves with what is really listened on. */

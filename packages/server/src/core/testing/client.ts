@@ -14,7 +14,7 @@ export interface Pushed {
 
 /** A client on a wire that never leaves the process, and what it was sent, by kind. */
 export class BenchClient implements Wire {
-  readonly address = '127.0.0.1';
+  readonly address: string;
   readonly secure = true;
   unsentBytes = 0;
   wroteAt = 0;
@@ -37,7 +37,8 @@ export class BenchClient implements Wire {
   #isReading = true;
   #sentWhilePaused: Uint8Array[] = [];
 
-  constructor(core: Core, time: Pick<Time, 'now' | 'endOfTurn'>) {
+  constructor(core: Core, time: Pick<Time, 'now' | 'endOfTurn'>, address: string) {
+    this.address = address;
     this.#time = time;
     this.session = core.connect(this);
   }
@@ -70,6 +71,10 @@ export class BenchClient implements Wire {
   }
 
   end(): void {
+    this.isEnded = true;
+  }
+
+  destroy(): void {
     this.isEnded = true;
   }
 
