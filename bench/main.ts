@@ -30,6 +30,7 @@ const SCENARIOS: Record<string, Scenario> = {
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
+  flood: { steps: ['flood'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
   'redis-bus': { steps: ['redis bus'], window: 20, pinned: true, quick: false, floor: false },
   'redis-bus-1': { steps: ['redis bus'], window: 1, pinned: true, quick: false, floor: false },
