@@ -59,7 +59,7 @@ class Node {
   /** An app that is logged in, as soon as that can be done. */
   async app(username: string): Promise<BenchClient> {
     for (let tries = 0; ; tries++) {
-      const client = new BenchClient(this.core, realTime);
+      const client = new BenchClient(this.core, realTime, '127.0.0.1');
       client.request(cmd.login, { username, password: PASSWORD, nack: true }, 'login');
       await until(() => client.answers.length > 0 || client.isEnded, 'the login is answered');
       const [answer] = client.answers;
