@@ -44,6 +44,7 @@ export const refusals = {
   badName: permanent(code.exception, 'a name is 1 to 128 bytes of UTF-8 without control characters'),
   badPassword: permanent(code.exception, 'the password is empty or too long'),
   nameIsUser: permanent(code.exception, 'this id is the name of a user'),
+  registrationClosed: permanent(code.exception, 'registration is closed: ask the operator for an account'),
   userExists: permanent(code.userExists, 'the name is taken'),
   wrongCredentials: permanent(code.wrongCredentials, 'wrong user name or password'),
   deviceAlreadyAdded: permanent(code.deviceAlreadyAdded, 'the device is already added'),
@@ -85,6 +86,7 @@ export const closings = {
   badCertificate: { reason: 'no certificate where one is needed, or one that is not accepted', says: 'cmd 3' },
   badProxyHeader: { reason: 'no valid PROXY header from a proxy of which one is expected', says: 'nothing' },
   tooManyConnections: { reason: 'too many connections', says: 'nothing' },
+  crowdedOut: { reason: 'room was needed, and it had not logged in', says: 'nothing' },
   stopping: { reason: 'the server is stopping', says: 'nothing' },
   internalError: { reason: 'an error in the server', says: 'cmd 3' },
 } as const satisfies Record<string, Closing>;

@@ -10,7 +10,7 @@ import { Metrics } from './admin/metrics.ts';
 import { Certificates } from './certificates.ts';
 import type { Core } from './core/core.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
-import { type Choose, createDispatcher, createTlsDispatcher } from './dispatcher/http.ts';
+import { type Choose, createDispatcher, createTlsDispatcher, type Gate } from './dispatcher/http.ts';
 import { type Gateway, startListening } from './gateway/listener.ts';
 import { listenTcp } from './gateway/tcp.ts';
 import { type Credentials, contextOf, listenTls } from './gateway/tls.ts';
@@ -67,10 +67,13 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
+  if (settings.redis !== undefined) {
+    throw new StartError('--redis: a cluster needs a database that its nodes share, which this version cannot use yet');
+  }
   const connectionsMax = boundByDescriptors(settings.maxConnections, settings.httpsPort !== undefined);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();
-  const parts = await openParts(data, settings, log, failure.resolve);
+  const parts = await openParts(data, { ...settings, maxConnections: connectionsMax }, log, failure.resolve);
   const { core, store } = parts;
   const undo: (() => void)[] = [];
   try {
@@ -99,7 +102,11 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       if (state !== 'serving') return undefined;
       return overTls ? advertisedTls : advertised;
     };
-    const dispatcher = createDispatcher(choose);
+    const gate: Gate = {
+      mayAsk: (address) => core.guard.mayDispatch(address),
+      refusedConnection: () => core.counters.limited.dispatcherConnections++,
+    };
+    const dispatcher = createDispatcher(choose, gate);
     const http = await listen('--http-port', settings.httpPort, () =>
       startListening(dispatcher, settings.host, settings.httpPort, log),
     );
@@ -109,7 +116,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       '--https-port',
       certificates,
       settings.httpsPort,
-      (credentials, port) => startTlsDispatcher(core, choose, credentials, settings.host, port),
+      (credentials, port) => startTlsDispatcher(core, choose, gate, credentials, settings.host, port),
     );
     if (secureDispatcher !== undefined) undo.push(() => closeHttp(secureDispatcher.server));
     const metrics = new Metrics({
@@ -117,6 +124,8 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       certificateExpiresAt: () => certificates?.expiresAt,
       connections: () => core.connections,
       sessions: () => core.directory.size,
+      beforeLogin: () => core.admission.beforeLogin,
+      loginsDelayed: () => core.guard.delayed,
       delivery: () => core.delivery.stats,
       store: () => store.stats,
     });
@@ -225,10 +234,17 @@ async function listenOverTls<Listening extends { renew(credentials: Credentials)
   return listening;
 }
 
-async function startTlsDispatcher(core: Core, choose: Choose, credentials: Credentials, host: string, port: number) {
+async function startTlsDispatcher(
+  core: Core,
+  choose: Choose,
+  gate: Gate,
+  credentials: Credentials,
+  host: string,
+  port: number,
+) {
   // Clients show their certificates to the server, not here.
   const context = (of: Credentials) => contextOf({ ...of, ca: undefined });
-  const server = createTlsDispatcher(choose, context(credentials), () => {
+  const server = createTlsDispatcher(choose, gate, context(credentials), () => {
     core.counters.closed.handshakeFailed++;
   });
   const listening = await startListening(server, host, port, core.log);

@@ -48,6 +48,16 @@ export async function openParts(
         redeliveryAfterMs: settings.redeliveryAfter,
         backlogAfterMs: settings.backlogAfter,
         inboxAgeMsMax: settings.inboxAge,
+        isRegistrationClosed: settings.registration === 'closed',
+        limits: {
+          connectionsMax: settings.maxConnections,
+          connectionsPerAddressMax: settings.connectionsPerAddress,
+          handshakesPerAddressPerSecondMax: settings.handshakesPerAddress,
+          loginFailuresPerAddressPerHourMax: settings.loginFailuresPerAddress,
+          registrationsPerAddressPerHourMax: settings.registrationsPerAddress,
+          sessionFramesPerSecondMax: settings.sessionFrames,
+          sessionBytesPerSecondMax: settings.sessionBytes,
+        },
       },
     );
   } catch (error) {

@@ -28,6 +28,8 @@ const beside: Partial<Record<SettingName, Partial<Record<SettingName, string>>>>
   tlsClientCa: { ...pem, tlsPort: '0' },
   tlsClientCert: { ...pem, tlsPort: '0', tlsClientCa: 'ca.pem' },
   advertiseTls: { ...pem, tlsPort: '0' },
+  redis: { node: 'n1' },
+  node: { redis: 'redis://127.0.0.1' },
 };
 
 function readOption(name: SettingName, text: string): unknown {
@@ -58,6 +60,12 @@ interface Expectation {
   readonly good: readonly (readonly [string, unknown])[];
   readonly bad: readonly string[];
   readonly must: string;
+  readonly isSecret?: boolean;
+}
+
+function redis(more: object): object {
+  const login = { username: undefined, password: undefined };
+  return { kind: 'single', hosts: [], path: undefined, master: undefined, tls: false, ...login, database: 0, ...more };
 }
 
 const mustBePort = 'must be a port from 0 to 65535';
@@ -93,6 +101,20 @@ function seconds(option: string, variable: string, preset: number, most: number)
 function file(option: string, variable: string): Expectation {
   const good = ['/etc/hawser/cert.pem', 'a b', '.'].map((each) => [each, each] as const);
   return { option, variable, preset: undefined, good, bad: [''], must: 'must be the path of a file' };
+}
+
+function count(option: string, variable: string, preset: number): Expectation {
+  return {
+    option,
+    variable,
+    preset,
+    good: [
+      ['1', 1],
+      ['999999999999999', 999_999_999_999_999],
+    ],
+    bad: badCounts,
+    must: mustBeCount,
+  };
 }
 
 const expected: Record<SettingName, Expectation> = {
@@ -258,6 +280,20 @@ const expected: Record<SettingName, Expectation> = {
     bad: badCounts,
     must: mustBeCount,
   },
+  connectionsPerAddress: count('--connections-per-address', 'HAWSER_CONNECTIONS_PER_ADDRESS', 20_000),
+  handshakesPerAddress: count('--handshakes-per-address', 'HAWSER_HANDSHAKES_PER_ADDRESS', 2_000),
+  loginFailuresPerAddress: count('--login-failures-per-address', 'HAWSER_LOGIN_FAILURES_PER_ADDRESS', 720),
+  registration: {
+    option: '--registration',
+    variable: 'HAWSER_REGISTRATION',
+    preset: 'open',
+    good: ['open', 'closed'].map((each) => [each, each]),
+    bad: ['', 'OPEN', 'true', 'no'],
+    must: 'must be open or closed',
+  },
+  registrationsPerAddress: count('--registrations-per-address', 'HAWSER_REGISTRATIONS_PER_ADDRESS', 1_000),
+  sessionFrames: count('--session-frames', 'HAWSER_SESSION_FRAMES', 10_000),
+  sessionBytes: count('--session-bytes', 'HAWSER_SESSION_BYTES', 16 * 1024 * 1024),
   allowPlainLogin: {
     option: '--allow-plain-login',
     variable: 'HAWSER_ALLOW_PLAIN_LOGIN',
@@ -326,9 +362,62 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', '0', '-1', '3651', '30d'],
     must: 'must be a number above 0 and at most 3650',
   },
+  redis: {
+    option: '--redis',
+    variable: 'HAWSER_REDIS',
+    preset: undefined,
+    good: [
+      ['redis://127.0.0.1', redis({ hosts: [{ host: '127.0.0.1', port: 6379 }] })],
+      ['redis://[::1]:7000/3', redis({ hosts: [{ host: '::1', port: 7000 }], database: 3 })],
+      [
+        'rediss://me:a%40b:c@redis.example:1',
+        redis({ hosts: [{ host: 'redis.example', port: 1 }], tls: true, username: 'me', password: 'a@b:c' }),
+      ],
+      ['redis://:pw@r', redis({ hosts: [{ host: 'r', port: 6379 }], password: 'pw' })],
+      ['unix:///run/redis.sock', redis({ path: '/run/redis.sock' })],
+      [
+        'redis+sentinel://a,b:7/main',
+        redis({
+          kind: 'sentinel',
+          hosts: [
+            { host: 'a', port: 26_379 },
+            { host: 'b', port: 7 },
+          ],
+          master: 'main',
+        }),
+      ],
+      [
+        'redis+cluster://a,b:7',
+        redis({
+          kind: 'cluster',
+          hosts: [
+            { host: 'a', port: 6379 },
+            { host: 'b', port: 7 },
+          ],
+        }),
+      ],
+    ],
+    bad: [
+      ...['', 'localhost', 'http://a', 'redis://', 'redis://a,b', 'redis://a:0', 'redis://a:65536', 'redis://a/x'],
+      ...['redis+sentinel://a', 'redis+sentinel://a/', 'redis+cluster://a/1', 'redis://[a]', 'unix://a', 'redis://a b'],
+      ...['redis://%zz:secret@a', 'redis://:secret@', 'redis+cluster://u:secret@a,,b'],
+    ],
+    must:
+      'must be redis://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT or ' +
+      'unix:///PATH, with rediss for TLS and USER:PASSWORD@ before the first host',
+    isSecret: true,
+  },
+  node: {
+    option: '--node',
+    variable: 'HAWSER_NODE',
+    preset: undefined,
+    good: ['n1', 'eu-west-3', 'A', 'x'.repeat(32)].map((each) => [each, each]),
+    bad: ['', '-a', 'a-', 'a.b', 'a b', 'ä', 'x'.repeat(33), 'a\n'],
+    must: 'must be up to 32 letters, digits and hyphens, with no hyphen at either end',
+  },
 };
 
-for (const [key, { option, variable, preset, good, bad, must }] of Object.entries(expected)) {
+for (const [key, { option, variable, preset, good, bad, must, isSecret }] of Object.entries(expected)) {
   const name = key as SettingName;
   describe(option, () => {
     test(`is called so, and ${variable} in the environment`, () => {
@@ -349,7 +438,7 @@ for (const [key, { option, variable, preset, good, bad, must }] of Object.entrie
 
     test('refuses impossible values, naming their source, what they must be, and what they are', () => {
       for (const text of bad) {
-        const what = `${must}, not ${JSON.stringify(text)}`;
+        const what = isSecret === true ? must : `${must}, not ${JSON.stringify(text)}`;
         assert.equal(
           refusal(() => readOption(name, text)),
           `${option} ${what}`,
@@ -421,6 +510,17 @@ test('what TLS needs beside a setting is named, and what would have no effect', 
       message,
     );
   }
+});
+
+test('a node of a cluster has a name, and a Redis', () => {
+  assert.equal(
+    refusal(() => readSettings({ redis: 'redis://:secret@a' }, {})),
+    '--redis is for nodes of a cluster: say with --node NAME what this one is called',
+  );
+  assert.equal(
+    refusal(() => readSettings({ node: 'n1' }, {})),
+    '--node is for nodes of a cluster: say with --redis URL where they find each other',
+  );
 });
 
 test('a host of this machine alone needs none', () => {

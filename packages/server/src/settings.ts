@@ -5,6 +5,7 @@
 
 import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
+import { parseRedisAddress, type RedisAddress } from './cluster/redis/address.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
 export class SettingError extends Error {}
@@ -15,6 +16,8 @@ export interface Setting<Value> {
   readonly help: string;
   /** As it would be written; `undefined` when there is none. */
   readonly fallback: string | undefined;
+  /** There may be a password in it: it is shown to nobody, not when it is wrong either. */
+  readonly isSecret?: boolean;
   /** Throws an `Error` that says what a value must be. */
   parse(text: string): Value;
 }
@@ -75,6 +78,43 @@ export const settings = {
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
+  connectionsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.connectionsPerAddressMax),
+    'connections of one address (of one /64 for IPv6)',
+    readCount,
+  ),
+  handshakesPerAddress: setting(
+    'COUNT',
+    String(serverLimits.handshakesPerAddressPerSecondMax),
+    'new connections, and key exchanges, of one address a second',
+    readCount,
+  ),
+  loginFailuresPerAddress: setting(
+    'COUNT',
+    String(serverLimits.loginFailuresPerAddressPerHourMax),
+    'failed logins an hour that do not hold up others of the same address',
+    readCount,
+  ),
+  registration: setting('MODE', 'open', 'open: anyone may register; closed: the operator adds users', readRegistration),
+  registrationsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.registrationsPerAddressPerHourMax),
+    'registrations that one address may try an hour',
+    readCount,
+  ),
+  sessionFrames: setting(
+    'COUNT',
+    String(serverLimits.sessionFramesPerSecondMax),
+    'frames read of one connection a second; more of them wait',
+    readCount,
+  ),
+  sessionBytes: setting(
+    'BYTES',
+    String(serverLimits.sessionBytesPerSecondMax),
+    'bytes read of one connection a second; more of them wait',
+    readCount,
+  ),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
   requireEncryption: flag('without TLS, refuse every frame in the clear but heartbeats and key agreement'),
   loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
@@ -85,6 +125,19 @@ export const settings = {
   inboxMessages: setting('COUNT', String(serverLimits.inboxMessagesMax), 'messages an inbox may hold', readCount),
   inboxBytes: setting('BYTES', String(serverLimits.inboxBytesMax), 'bytes an inbox may hold', readCount),
   inboxAge: setting('DAYS', '30', 'drop messages that nobody fetched for so long', readMs(day, 3650)),
+  redis: {
+    placeholder: 'URL',
+    fallback: undefined,
+    isSecret: true,
+    help: 'where the nodes of a cluster find each other',
+    parse: parseRedisAddress,
+  } satisfies Setting<RedisAddress>,
+  node: {
+    placeholder: 'NAME',
+    fallback: undefined,
+    help: 'what this node of a cluster is called, like no other',
+    parse: readNode,
+  } satisfies Setting<string>,
 } as const;
 
 export type SettingName = keyof typeof settings;
@@ -153,7 +206,9 @@ function readOne(name: SettingName, options: GivenSettings, environment: Environ
     return settings[name].parse(text);
   } catch (error) {
     const source = option === undefined ? variableOf(name) : optionOf(name);
-    throw new SettingError(`${source} ${(error as Error).message}, not ${JSON.stringify(text)}`);
+    const setting: Setting<unknown> = settings[name];
+    const given = setting.isSecret === true ? '' : `, not ${JSON.stringify(text)}`;
+    throw new SettingError(`${source} ${(error as Error).message}${given}`);
   }
 }
 
@@ -185,6 +240,12 @@ function checkTogether(values: Settings): Settings {
     throw new SettingError('--require-encryption and --allow-plain-login contradict each other');
   }
   checkTls(values);
+  if (values.redis !== undefined && values.node === undefined) {
+    throw new SettingError('--redis is for nodes of a cluster: say with --node NAME what this one is called');
+  }
+  if (values.node !== undefined && values.redis === undefined) {
+    throw new SettingError('--node is for nodes of a cluster: say with --redis URL where they find each other');
+  }
   return values;
 }
 
@@ -208,6 +269,11 @@ function readFlag(text: string): boolean {
   if (text === 'true' || text === '1') return true;
   if (text === 'false' || text === '0') return false;
   throw new Error('must be true or false');
+}
+
+function readNode(text: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/i.test(text)) return text;
+  throw new Error('must be up to 32 letters, digits and hyphens, with no hyphen at either end');
 }
 
 function readFolder(text: string): string {
@@ -257,6 +323,14 @@ function readCount(text: string): number {
   const count = Number(text);
   if (/^\d{1,15}$/.test(text) && count >= 1) return count;
   throw new Error('must be a whole number of at least 1');
+}
+
+const REGISTRATION = ['open', 'closed'] as const;
+
+function readRegistration(text: string): (typeof REGISTRATION)[number] {
+  const mode = REGISTRATION.find((each) => each === text);
+  if (mode === undefined) throw new Error('must be open or closed');
+  return mode;
 }
 
 function readMs(unitMs: number, unitsMax: number): (text: string) => number {

@@ -9,6 +9,8 @@ export interface Measured {
   readonly certificateExpiresAt?: () => number | undefined;
   readonly connections: () => number;
   readonly sessions: () => number;
+  readonly beforeLogin: () => number;
+  readonly loginsDelayed: () => number;
   readonly delivery: () => { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number };
   readonly store: () => { batches: number; operations: number; damaged: number };
 }
@@ -54,6 +56,10 @@ export class Metrics {
     }));
     this.#labelled('hawser_refused_total', 'Requests refused, by reason.', 'reason', () => counters.refused, refusals);
     this.#labelled('hawser_closed_total', 'Connections ended, by reason.', 'reason', () => counters.closed, closings);
+
+    this.#labelled('hawser_limited_total', 'What met a limit against abuse.', 'limit', () => counters.limited);
+    this.#gauge('hawser_connections_before_login', 'Connections that have not logged in.', measured.beforeLogin);
+    this.#gauge('hawser_logins_delayed', 'Logins that wait because others failed before them.', measured.loginsDelayed);
 
     this.#gauge('hawser_mailboxes', 'Receivers with a mailbox in memory.', () => measured.delivery().mailboxes);
     this.#gauge('hawser_pending_bytes', 'Bytes of messages neither acked nor refused.', () => {

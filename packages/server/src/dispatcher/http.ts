@@ -1,8 +1,10 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { code, serverLimits, utf8Length, wireLimits } from '@hawser/protocol';
+import { addressKey } from '../core/address.ts';
 
 /** What clients are told. */
 export interface Advertised {
@@ -12,6 +14,16 @@ export interface Advertised {
 
 /** The server that the client with this id should use, over TLS or not; `undefined` when none is available. */
 export type Choose = (id: string, overTls: boolean) => Advertised | undefined;
+
+/** How often who may ask. */
+export interface Gate {
+  /** Whether this address may ask for a server now; if not it is told that there is none. */
+  mayAsk(address: string): boolean;
+  /** A connection was refused: its address had as many as were left free. */
+  refusedConnection(): void;
+}
+
+const openGate: Gate = { mayAsk: () => true, refusedConnection: () => {} };
 
 /**
  * The dispatcher's answer to a request for `url` (PROTOCOL, "Finding a server"). It depends on nothing else of the
@@ -46,23 +58,26 @@ function queryOf(url: string): URLSearchParams {
 /**
  * The dispatcher's HTTP server, not listening yet. Every answer has status 200: existing clients give up on others.
  */
-export function createDispatcher(choose: Choose): Server {
-  const answer = answerBy(choose);
-  return prepared(createServer(httpOptions, answer), answer);
+export function createDispatcher(choose: Choose, gate: Gate = openGate): Server {
+  return prepared(createServer(httpOptions), choose, gate);
 }
 
 /** The same over TLS. `onFailed` is called for each handshake that fails. */
-export function createTlsDispatcher(choose: Choose, context: SecureContextOptions, onFailed: () => void): TlsServer {
-  const answer = answerBy(choose);
+export function createTlsDispatcher(
+  choose: Choose,
+  gate: Gate,
+  context: SecureContextOptions,
+  onFailed: () => void,
+): TlsServer {
   const options = { ...httpOptions, ...context, handshakeTimeout: serverLimits.tlsHandshakeTimeoutMs };
-  const server = createTlsServer(options, answer);
+  const server = createTlsServer(options);
   // Node would take these for requests that are not valid.
   server.removeAllListeners('tlsClientError');
   server.on('tlsClientError', (_error, socket: TLSSocket) => {
     onFailed();
     socket.destroy();
   });
-  return prepared(server, answer);
+  return prepared(server, choose, gate);
 }
 
 const httpOptions = {
@@ -74,11 +89,14 @@ const httpOptions = {
   requireHostHeader: false,
 };
 
-function answerBy(choose: Choose): RequestListener {
-  return (request, response) => {
-    const body = dispatch(request.url ?? '', choose);
-    // A body that nobody asked for is not waited for.
-    if (request.method !== 'GET' && request.method !== 'HEAD') response.setHeader('Connection', 'close');
+function prepared<Kind extends Server | TlsServer>(server: Kind, choose: Choose, gate: Gate): Kind {
+  const open = new Connections();
+  const answer: RequestListener = (request, response) => {
+    const isAllowed = gate.mayAsk(request.socket.remoteAddress ?? '');
+    const body = dispatch(request.url ?? '', isAllowed ? choose : chooseNone);
+    // A body that nobody asked for is not waited for, and where connections are scarce nobody keeps one for later.
+    const isToClose = (request.method !== 'GET' && request.method !== 'HEAD') || !isAllowed;
+    if (isToClose || open.size > server.maxConnections / 2) response.setHeader('Connection', 'close');
     response.writeHead(200, {
       'Content-Type': 'application/json',
       'Content-Length': Buffer.byteLength(body),
@@ -86,10 +104,13 @@ function answerBy(choose: Choose): RequestListener {
     });
     response.end(body);
   };
-}
-
-function prepared<Kind extends Server | TlsServer>(server: Kind, answer: RequestListener): Kind {
   server.maxConnections = serverLimits.httpConnectionsMax;
+  server.on('connection', (socket: Socket) => {
+    if (open.add(socket, server.maxConnections)) return;
+    gate.refusedConnection();
+    socket.destroy();
+  });
+  server.on('request', answer);
   // Node would answer 417.
   server.on('checkExpectation', answer);
   server.on('clientError', (_error: Error, socket: Duplex) => refuse(socket));
@@ -98,6 +119,36 @@ function prepared<Kind extends Server | TlsServer>(server: Kind, answer: Request
     refuse(socket);
   });
   return server;
+}
+
+const chooseNone: Choose = () => undefined;
+
+/** The connections that are open, by address: each may have as many as are left free, so that nobody can take them all. */
+class Connections {
+  readonly #counts = new Map<string, number>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** False when its address has enough; else it counts until it is closed. */
+  add(socket: Socket, max: number): boolean {
+    const key = addressKey(socket.remoteAddress ?? '');
+    const own = this.#counts.get(key) ?? 0;
+    if (own >= max - this.#size) return false;
+    this.#counts.set(key, own + 1);
+    this.#size++;
+    socket.once('close', () => this.#remove(key));
+    return true;
+  }
+
+  #remove(key: string): void {
+    this.#size--;
+    const left = (this.#counts.get(key) ?? 1) - 1;
+    if (left > 0) this.#counts.set(key, left);
+    else this.#counts.delete(key);
+  }
 }
 
 /** Answers what is no request for an address. */

@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import type { Place } from '../core/admission.ts';
 import type { Core } from '../core/core.ts';
 import type { Log } from '../core/ports.ts';
 import { type Network, networksOf, type Proxied, takeProxyHeader } from './proxy.ts';
@@ -33,15 +34,24 @@ export interface Gateway {
   closed(): Promise<void>;
 }
 
-/** Listens on a TCP port and hands over each connection. Rejects when it cannot listen. */
+/** Listens on a TCP port and hands over each connection that is admitted. Rejects when it cannot listen. */
 export async function listen(
   core: Core,
   { host: where, port: wanted, connectionsMax, open = { count: 0 }, proxies = [] }: Listen,
-  take: (socket: Socket, origin: Origin) => void,
+  take: (socket: Socket, origin: Origin, place: Place) => void,
 ): Promise<Gateway> {
   const isProxy = networksOf(proxies);
   /** Those whose header is waited for. */
   const waiting = new Set<Socket>();
+  const admit = (socket: Socket, origin: Origin): void => {
+    const place = core.admit(origin.address);
+    if (place === undefined) {
+      socket.destroy();
+      return;
+    }
+    socket.on('close', () => place.leave());
+    take(socket, origin, place);
+  };
   // Half-open allowed: what a client sent before its FIN is still answered.
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => {
     // A peer that vanishes: 'close' follows and says all there is to say.
@@ -56,14 +66,14 @@ export async function listen(
       open.count--;
     });
     const address = socket.remoteAddress ?? '';
-    if (!isProxy(address)) take(socket, { address, isLoopback: isLoopback(address), isTls: false });
+    if (!isProxy(address)) admit(socket, { address, isLoopback: isLoopback(address), isTls: false });
     else {
       waiting.add(socket);
       takeProxyHeader(socket).then(
         (proxied) => {
           waiting.delete(socket);
           if (socket.destroyed) return;
-          if (typeof proxied === 'object') take(socket, originOf(address, proxied));
+          if (typeof proxied === 'object') admit(socket, originOf(address, proxied));
           else turnAway(core, socket, address, proxied);
         },
         (error: unknown) => core.log.error({ err: error }, 'a connection could not be taken'),

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
+import type { Place } from '../core/admission.ts';
 import type { Core } from '../core/core.ts';
 import type { Wire } from '../core/ports.ts';
 import type { Session } from '../core/session.ts';
@@ -62,10 +63,15 @@ export class SocketWire implements Wire {
     const force = setTimeout(() => socket.destroy(), serverLimits.closeTimeoutMs);
     socket.once('close', () => clearTimeout(force));
   }
+
+  destroy(): void {
+    this.#isEnded = true;
+    this.#socket.destroy();
+  }
 }
 
 /** Gives a connection to the core. */
-export function serve(core: Core, socket: Socket, peer: Peer): void {
+export function serve(core: Core, socket: Socket, peer: Peer, place: Place): void {
   const wire = new SocketWire(socket, peer, () => core.time.now());
   let session: Session;
   // A peer that vanishes: 'close' follows and says all there is to say.
@@ -74,5 +80,5 @@ export function serve(core: Core, socket: Socket, peer: Peer): void {
   socket.on('end', () => session.receivedEnd());
   socket.on('drain', () => session.drained());
   socket.on('close', () => session.gone());
-  session = core.connect(wire);
+  session = core.connect(wire, place);
 }

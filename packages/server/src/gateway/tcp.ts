@@ -4,8 +4,8 @@ import { serve } from './socket.ts';
 
 /** Listens for clients and gives each connection to the core. Rejects when it cannot listen. */
 export function listenTcp(core: Core, where: Listen): Promise<Gateway> {
-  return listen(core, where, (socket, origin) => {
-    serve(core, socket, { ...origin, certifiedName: undefined });
+  return listen(core, where, (socket, origin, place) => {
+    serve(core, socket, { ...origin, certifiedName: undefined }, place);
     // It was paused where a header was taken from it.
     socket.resume();
   });

@@ -2,6 +2,7 @@ import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
 import { answerBody, cmd, encodeFrame, isName, refusals, serverLimits } from '@hawser/protocol';
+import type { Place } from '../core/admission.ts';
 import type { Core } from '../core/core.ts';
 import { type Gateway, type Listen, listen, type Origin } from './listener.ts';
 import { type Peer, SocketWire, serve } from './socket.ts';
@@ -28,7 +29,7 @@ export interface TlsGateway extends Gateway {
 /** Listens for clients that come over TLS: the same frames. Rejects when it cannot listen. */
 export async function listenTls(core: Core, where: TlsListen): Promise<TlsGateway> {
   /** Where connections come from, for as long as they are open. */
-  const origins = new Map<string, Origin>();
+  const arrivals = new Map<string, Arrival>();
   /** Those whose handshake is not over. */
   const pending = new Map<string, Socket>();
   const asksForCertificate = where.credentials.ca !== undefined;
@@ -43,26 +44,36 @@ export async function listenTls(core: Core, where: TlsListen): Promise<TlsGatewa
     },
     (socket) => {
       pending.delete(connectionOf(socket));
+      const arrival = arrivals.get(connectionOf(socket));
+      if (arrival === undefined) {
+        socket.destroy();
+        return;
+      }
       const name = asksForCertificate ? certifiedName(socket, where.needsCertificate) : undefined;
-      const peer = { ...(origins.get(connectionOf(socket)) ?? NOWHERE), isTls: true };
+      const peer = { ...arrival.origin, isTls: true };
       if (name === 'not accepted') turnAway(core, socket, { ...peer, certifiedName: undefined });
-      else serve(core, socket, { ...peer, certifiedName: name?.of });
+      else serve(core, socket, { ...peer, certifiedName: name?.of }, arrival.place);
     },
   );
   handshakes.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     core.counters.closed.handshakeFailed++;
-    const address = origins.get(connectionOf(socket))?.address;
+    const address = arrivals.get(connectionOf(socket))?.origin.address;
     core.log.debug({ reason: 'handshakeFailed', why: error.code, address }, 'closed');
     socket.destroy();
   });
-  const gateway = await listen(core, where, (socket, origin) => {
+  const gateway = await listen(core, where, (socket, origin, place) => {
     const connection = connectionOf(socket);
-    origins.set(connection, origin);
+    const arrival = { origin, place };
+    arrivals.set(connection, arrival);
     pending.set(connection, socket);
+    place.giveWay = () => {
+      socket.destroy();
+      return true;
+    };
     socket.once('close', () => {
       // Its ports may be another's by now.
-      if (origins.get(connection) !== origin) return;
-      origins.delete(connection);
+      if (arrivals.get(connection) !== arrival) return;
+      arrivals.delete(connection);
       pending.delete(connection);
     });
     handshakes.emit('connection', socket);
@@ -77,7 +88,10 @@ export async function listenTls(core: Core, where: TlsListen): Promise<TlsGatewa
   };
 }
 
-const NOWHERE: Origin = { address: '', isLoopback: false, isTls: false };
+interface Arrival {
+  readonly origin: Origin;
+  readonly place: Place;
+}
 
 /** Names a connection by its two ends: the same on the socket that TLS is made of and on the one that it makes. */
 function connectionOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {

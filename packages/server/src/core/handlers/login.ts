@@ -15,7 +15,7 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
   return verify(body.username, body.password, body.nack);
 
   async function verify(name: string, password: string, nack: boolean): Promise<void> {
-    const verdict = await session.services.accounts.verify(name, password);
+    const verdict = await proven(session, name, password);
     if (session.isClosed) return;
     if (verdict !== 'ok') {
       refuseLogin(session, request, verdict, nack);
@@ -27,6 +27,23 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
     session.services.counters.appLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();
+  }
+}
+
+/** What the password comes to, as soon as this address may try another one. */
+async function proven(session: Session, name: string, password: string): Promise<'ok' | RefusalName> {
+  const { guard, accounts } = session.services;
+  const attempt = guard.begin(session.wire.address, name);
+  if (attempt === 'busy') return 'busy';
+  const due = guard.whenDue(attempt);
+  if (due !== undefined) await due;
+  let verdict: 'ok' | RefusalName = 'busy';
+  try {
+    if (!session.isClosed) verdict = await accounts.verify(name, password, session.place.key);
+    return verdict;
+  } finally {
+    if (verdict === 'ok') attempt.right();
+    else if (verdict !== 'wrongCredentials') attempt.undone();
   }
 }
 

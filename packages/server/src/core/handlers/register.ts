@@ -8,6 +8,10 @@ export function register(session: Session, request: Envelope): Promise<void> | u
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
   }
+  if (session.services.options.isRegistrationClosed) {
+    session.refuse(request, 'registrationClosed');
+    return undefined;
+  }
   const body = readRegister(request.data);
   if (body instanceof Fault) {
     session.refuseBody(request, body);
@@ -21,10 +25,14 @@ export function register(session: Session, request: Envelope): Promise<void> | u
     session.refuse(request, 'otherCertified');
     return undefined;
   }
+  if (!session.services.guard.mayRegister(session.wire.address)) {
+    session.refuse(request, 'busy');
+    return undefined;
+  }
   return create(body.username, body.password);
 
   async function create(name: string, password: string): Promise<void> {
-    const verdict = await session.services.accounts.register(name, password);
+    const verdict = await session.services.accounts.register(name, password, session.place.key);
     if (verdict !== 'ok') {
       session.refuse(request, verdict);
       return;
