@@ -102,8 +102,8 @@ describe('the same frames', () => {
 
   test('connections over TLS and TCP are bounded together', async () => {
     await using small = await startServer({ args: ['--tls-port', '0', ...certificate, '--max-connections', '2'] });
-    using _plain = await connect(small);
-    using _secure = await connect(overTls(small), { tls: trusting });
+    using _plain = await newDevice(small);
+    using _secure = await newDevice(overTls(small), { tls: trusting });
     using third = await Client.connect(small);
     await third.waitClosed();
     await assert.rejects(Client.connect(overTls(small), { tls: trusting }));
