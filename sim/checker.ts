@@ -321,6 +321,12 @@ export class Checker extends History {
     this.#senders.get(message.from)?.pending.delete(message);
   }
 
+  /** The inbox has it, or other content under its msgId: its sender is acked, or refused for good. */
+  foundStored(message: NewMessage): void {
+    const found = message.msg && this.messages.ofBytes(message.msg);
+    if (found !== undefined) this.#senders.get(found.from)?.pending.delete(found);
+  }
+
   removed(stored: StoredMessage): void {
     const message = this.messages.ofBytes(stored.msg);
     this.trace.note('removed', message?.id ?? -1, stored.position);

@@ -69,6 +69,11 @@ export const keptSeeds: readonly {
   { seed: 300335, nodes: 3, found: 'a fenced node took messages that had waited behind a command' },
   { seed: 301275, nodes: 3, found: 'the same' },
   {
+    seed: 7004601,
+    nodes: 3,
+    found: 'refused as the inbox had other content under its msgId, and counted as pending: of the checker',
+  },
+  {
     seed: 3,
     sdk: true,
     found: 'the client acked what an earlier connection had pushed: it counted for another message with its msgId',
