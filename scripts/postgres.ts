@@ -2,17 +2,26 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import {
+  appendFileSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isThere } from './compiler.ts';
+import { aptInstall, isThere } from './apt.ts';
 
-const INSTALL_TIMEOUT_MS = 240_000;
 const START_TIMEOUT_MS = 60_000;
 const MEMORY_BYTES_LEAST = 2 ** 30;
 /** Where Debian and its like have the programs, which they keep off the PATH. */
 const DEBIAN_FOLDER = '/usr/lib/postgresql';
+const DEBIAN_SETTINGS = '/etc/postgresql-common/createcluster.conf';
 
 /** The folder of `postgres` and `initdb`; `undefined` when there is none. The newest, if there are several. */
 export function postgresFolder(): string | undefined {
@@ -35,20 +44,18 @@ function list(folder: string): string[] {
 /** Installs it where that can be done without asking: as root on Debian and its like. Says so when it could not. */
 export function installPostgres(): void {
   if (postgresFolder() !== undefined) return;
-  const isRoot = process.getuid?.() === 0;
-  const failure = !isRoot || !isThere('apt-get') ? 'it is installed by root on Debian only' : aptInstall();
+  const failure = install();
   if (failure === undefined) console.log('▶ installed postgresql for the tests of the store on it');
   else console.log(`▶ no PostgreSQL, so that the tests of the store on it are skipped: ${failure}`);
 }
 
-/** What went wrong, if anything did. No cluster of Debian's own is made: the tests make theirs. */
-function aptInstall(): string | undefined {
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  for (const args of [['update'], ['install', '--yes', '--no-install-recommends', 'postgresql']]) {
-    const { status, error, stderr } = spawnSync('apt-get', args, { env, timeout: INSTALL_TIMEOUT_MS });
-    if (status !== 0) return `apt-get ${args[0]}: ${error?.message ?? String(stderr).trim().split('\n').at(-1)}`;
-  }
-  return postgresFolder() === undefined ? 'apt-get installed it, and it does not run' : undefined;
+/** What went wrong, if anything did. */
+function install(): string | undefined {
+  const failure = aptInstall(['postgresql-common'], () => existsSync(DEBIAN_SETTINGS));
+  if (failure !== undefined) return failure;
+  // Debian would make a database of its own and serve it; the tests make theirs.
+  appendFileSync(DEBIAN_SETTINGS, '\ncreate_main_cluster = false\n');
+  return aptInstall(['postgresql'], () => postgresFolder() !== undefined);
 }
 
 /** Where a server for tests has its data: in memory where there is room, since only the machine's end would tell. */

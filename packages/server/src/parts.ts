@@ -47,10 +47,21 @@ export async function openParts(
         loginTimeoutMs: settings.loginTimeout,
         idleTimeoutMs: settings.idleTimeout,
         allowPlainLogin: settings.allowPlainLogin,
+        requireEncryption: settings.requireEncryption,
         persistAfterMs: settings.persistAfter,
         redeliveryAfterMs: settings.redeliveryAfter,
         backlogAfterMs: settings.backlogAfter,
         inboxAgeMsMax: settings.inboxAge,
+        isRegistrationClosed: settings.registration === 'closed',
+        limits: {
+          connectionsMax: settings.maxConnections,
+          connectionsPerAddressMax: settings.connectionsPerAddress,
+          handshakesPerAddressPerSecondMax: settings.handshakesPerAddress,
+          loginFailuresPerAddressPerHourMax: settings.loginFailuresPerAddress,
+          registrationsPerAddressPerHourMax: settings.registrationsPerAddress,
+          sessionFramesPerSecondMax: settings.sessionFrames,
+          sessionBytesPerSecondMax: settings.sessionBytes,
+        },
       },
     );
   } catch (error) {

@@ -10,13 +10,14 @@ import {
 } from '@hawser/protocol';
 import type { Watch } from '../accounts.ts';
 import type { Session } from '../session.ts';
-import { admit, refuseLogin } from './login.ts';
+import { admit, mayBe, refuseLogin } from './login.ts';
 
 /** cmd 101: a device says who it is. */
 export function authenticate(session: Session, request: Envelope): Promise<void> | undefined {
   const body = readAuthenticate(request.data);
   if (body instanceof Fault) return refuseLogin(session, request, body);
   if (!isName(body.id)) return refuseLogin(session, request, 'badName');
+  if (!mayBe(session, body.id)) return refuseLogin(session, request, 'otherCertified');
   if (session.login !== undefined && session.login.name !== body.id) {
     session.refuse(request, 'loggedInOtherwise');
     return undefined;

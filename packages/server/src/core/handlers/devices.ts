@@ -23,10 +23,21 @@ function change(session: Session, request: Envelope, how: 'bind' | 'unbind'): Pr
     session.refuse(request, how === 'bind' ? 'badName' : 'deviceNotAdded');
     return undefined;
   }
-  return session.services.accounts[how](login.name, body.deviceId).then((verdict) => {
-    if (verdict === 'ok') session.answer(request, OK_BODY);
-    else session.refuse(request, verdict);
-  });
+  return carryOut(session, request, login.name, body.deviceId, how);
+}
+
+/** When this user may change another binding: whoever does so without end is not refused, but waits. */
+async function carryOut(
+  session: Session,
+  request: Envelope,
+  user: string,
+  device: string,
+  how: 'bind' | 'unbind',
+): Promise<void> {
+  await session.services.guard.whenMayBind(user);
+  const verdict = await session.services.accounts[how](user, device);
+  if (verdict === 'ok') session.answer(request, OK_BODY);
+  else session.refuse(request, verdict);
 }
 
 /** cmd 205, an extension: a page of the devices that the app has added. */
