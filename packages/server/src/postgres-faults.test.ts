@@ -15,6 +15,8 @@ import { StoreUnusable } from './store/unusable.ts';
 
 const skip = postgresFolder() === undefined ? 'there is no PostgreSQL here' : false;
 const log = { debug() {}, info() {}, warn() {}, error() {} };
+/** What is bounded has ended by then, also on a busy machine. */
+const LONG_MS = 15_000;
 /** A statement ends long before anybody's patience does. */
 const QUICK: DatabaseTimes = { connectMs: 300, statementMs: 500, appendMs: 2_000 };
 
@@ -297,7 +299,7 @@ describe('PostgreSQL', { skip }, () => {
         own.resume();
       }
       const tookMs = performance.now() - began;
-      assert.ok(tookMs < QUICK.appendMs + 2_500, `it took ${tookMs} ms`);
+      assert.ok(tookMs < LONG_MS, `it took ${tookMs} ms`);
       if (step === 'the next append follows') await one.store.append([newMessage('ann', 's', 'after')]);
       else await eventually(async () => (await client.query(backends)).rows[0].n <= 1, 'the old connections end');
     }
@@ -330,7 +332,7 @@ describe('PostgreSQL', { skip }, () => {
     ]) {
       const began = performance.now();
       await assert.rejects(call(), StoreAway, String(call));
-      assert.ok(performance.now() - began < 2_000, `${call} took long`);
+      assert.ok(performance.now() - began < LONG_MS, `${call} took long`);
     }
     // A removal waits for it to come back.
     store.remove({ to: 'ann', from: 's', msgId: 'm', position: position!, size: 3 });
