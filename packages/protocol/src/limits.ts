@@ -77,6 +77,8 @@ export const serverLimits = {
   proxyHeaderBytesMax: 2 * KIB,
 
   // Cryptography
+  /** A session on which nothing came or went for so long lets go of its cipher objects, which are made again in 10 µs. */
+  cipherRestsAfterMs: 5 * SECOND_MS,
   /** A key pair is replaced after this, or after `rsaKeyUsesMax`. */
   rsaKeyAgeMsMax: DAY_MS,
   rsaKeyUsesMax: 1_000_000,

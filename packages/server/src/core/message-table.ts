@@ -2,6 +2,8 @@ import { digest } from './digest.ts';
 import type { Message } from './message.ts';
 
 const FIRST_SLOTS = 8;
+/** Of all tables that are new: most clients are idle. */
+const NO_SLOTS: (Message | undefined)[] = [];
 /** What an empty table may keep: about the room for what a busy client has in flight. */
 const EMPTY_SLOTS_MAX = 64;
 
@@ -11,7 +13,7 @@ const EMPTY_SLOTS_MAX = 64;
  * all the expensive way (measured: a quarter of the time at full speed).
  */
 export class MessageTable {
-  #slots: (Message | undefined)[] = empty(FIRST_SLOTS);
+  #slots: (Message | undefined)[] = NO_SLOTS;
   #size = 0;
 
   get size(): number {
@@ -43,13 +45,14 @@ export class MessageTable {
   }
 
   #grow(): void {
-    const slots = empty(this.#slots.length * 2);
+    const slots = empty(Math.max(FIRST_SLOTS, this.#slots.length * 2));
     for (const message of this.#slots) if (message !== undefined) place(slots, message);
     this.#slots = slots;
   }
 
   /** Does nothing when this very message is not in it. */
   delete(message: Message): void {
+    if (this.#size === 0) return;
     const slots = this.#slots;
     const mask = slots.length - 1;
     let hole = message.idLow & mask;
@@ -87,7 +90,7 @@ export class MessageTable {
 
   /** Gives back the room that a burst took, once it is over. */
   trim(): void {
-    if (this.#size === 0 && this.#slots.length > EMPTY_SLOTS_MAX) this.#slots = empty(FIRST_SLOTS);
+    if (this.#size === 0 && this.#slots.length > EMPTY_SLOTS_MAX) this.#slots = NO_SLOTS;
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { serverLimits } from '@hawser/protocol';
 import { Bench } from './testing/bench.ts';
 
 test('messages that wait are not taken once the server may take nothing more', async () => {
@@ -37,4 +38,22 @@ test('they are taken when nothing has happened', async () => {
   await bench.settle();
   assert.deepEqual(ann.acks, ['first']);
   assert.deepEqual(eve.pushedIds, ['second']);
+});
+
+test('a session on which nothing comes or goes lets go of its cipher for a while, and goes on with it', async () => {
+  const bench = await Bench.open();
+  const ann = await bench.app('ann');
+  let rests = 0;
+  const cipher = {
+    encrypt: (bytes: Uint8Array, from: number, to: number) => bytes.slice(from, to),
+    decrypt: (data: Uint8Array) => data,
+    decryptAll: (pieces: readonly Uint8Array[]) => [...pieces],
+    rest: () => rests++,
+  };
+  ann.session.cipher = cipher;
+  await bench.pass(serverLimits.cipherRestsAfterMs - 1000);
+  assert.equal(rests, 0);
+  await bench.pass(2000);
+  assert.ok(rests > 0);
+  assert.equal(ann.session.cipher, cipher);
 });

@@ -404,6 +404,7 @@ export class Session {
   // ---- deadlines, about once a second
 
   check(now: number): void {
+    if (now - Math.max(this.#receivedAt, this.wire.wroteAt) >= serverLimits.cipherRestsAfterMs) this.cipher?.rest?.();
     // A command that waits is the server's to finish. All other reasons not to read on may last too long: then the
     // client had better come again.
     const isHeldUp = (this.#holds & hold.command) !== 0;

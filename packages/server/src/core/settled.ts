@@ -76,6 +76,9 @@ class Ids {
   }
 }
 
+/** Of all senders that have had nothing acked. */
+const NO_IDS = new Ids();
+
 function slotOf(high: number, low: number): number {
   return low ^ (high >>> 16);
 }
@@ -88,8 +91,8 @@ function slotOf(high: number, low: number): number {
  * asks, and forgetting costs nothing per id. Nothing of it is an object that grows old, which V8 would have to collect.
  */
 export class SettledIds {
-  #newer = new Ids();
-  #older = new Ids();
+  #newer = NO_IDS;
+  #older = NO_IDS;
   #newerSince = 0;
 
   get size(): number {
@@ -109,6 +112,7 @@ export class SettledIds {
     const before = this.size;
     if (this.#newer.size >= serverLimits.rememberedIdsPerSender) this.#retire(now);
     else if (this.#newer.size === 0) this.#newerSince = now;
+    if (this.#newer === NO_IDS) this.#newer = new Ids();
     this.#newer.put(idHigh, idLow, hash);
     return this.size - before;
   }
@@ -116,7 +120,7 @@ export class SettledIds {
   /** The newer generation becomes the older, whose room is used again. */
   #retire(now: number): void {
     const dropped = this.#older;
-    dropped.clear();
+    if (dropped !== NO_IDS) dropped.clear();
     this.#older = this.#newer;
     this.#newer = dropped;
     this.#newerSince = now;
@@ -127,7 +131,7 @@ export class SettledIds {
     if (this.size === 0 || now - this.#newerSince < serverLimits.rememberedForMs) return 0;
     const forgotten = this.#older.size;
     this.#older = this.#newer;
-    this.#newer = new Ids();
+    this.#newer = NO_IDS;
     this.#newerSince = now;
     return forgotten;
   }
@@ -135,8 +139,8 @@ export class SettledIds {
   /** Forgets all; returns how many. */
   forget(): number {
     const forgotten = this.size;
-    this.#newer = new Ids();
-    this.#older = new Ids();
+    this.#newer = NO_IDS;
+    this.#older = NO_IDS;
     return forgotten;
   }
 
@@ -163,7 +167,7 @@ export class SettledIds {
     words.set(settled, own.length);
     const most = INHERITED_GENERATIONS * serverLimits.rememberedIdsPerSender * ID_WORDS;
     this.#older = new Ids();
-    this.#newer = new Ids();
+    this.#newer = NO_IDS;
     for (let at = Math.max(0, words.length - most); at < words.length; at += ID_WORDS) {
       const [high, low] = [words[at]!, words[at + 1]!];
       if (this.#older.find(high, low) === undefined) this.#older.put(high, low, words[at + 2]!);
