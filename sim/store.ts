@@ -387,6 +387,7 @@ export class SimStore implements Store {
     if (msg === undefined) this.#checker.misused('a message was to be stored without its content');
     const same = this.#disk.seen.find(message) ?? batch.find(message);
     if (same !== undefined) {
+      this.#checker.foundStored(message);
       return Buffer.compare(same.msg, msg ?? EMPTY) === 0 ? APPEND.duplicate : APPEND.conflict;
     }
     if (!this.#hasRoom(message, batch)) {

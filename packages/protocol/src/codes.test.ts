@@ -95,6 +95,7 @@ test('what is said before closing is what the protocol says', () => {
       ['takenOver', 'cmd 103'],
       ['notProtobuf', 'cmd 3'],
       ['undecryptable', 'cmd 3'],
+      ['badCertificate', 'cmd 3'],
       ['internalError', 'cmd 3'],
     ],
   );

@@ -43,6 +43,7 @@ function answerTo(core: Core, number: number, body: object): Promise<unknown> {
       pause: silent,
       resume: silent,
       end: silent,
+      destroy: silent,
       write(bytes) {
         cutter.push(bytes);
         for (let frame = cutter.next(1e6); frame !== undefined; frame = cutter.next(1e6)) {

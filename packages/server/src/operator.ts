@@ -2,7 +2,7 @@ import { isName, isPairingCode, isSecret, wireLimits } from '@hawser/protocol';
 import type { Core } from './core/core.ts';
 import { type DeviceRecord, LOCKED, type Provision, type StoredMessage } from './core/ports.ts';
 import type { BackupSeal } from './store/backup.ts';
-import type { LevelStore } from './store/level.ts';
+import type { ServedStore } from './store/served.ts';
 
 /** What an operator asked for cannot be done; the message is for the operator. */
 export class OperatorError extends Error {}
@@ -101,10 +101,10 @@ const ANSWER_AFTER_MS = 200;
  */
 export class Operator {
   readonly #core: Core;
-  readonly #store: LevelStore;
+  readonly #store: ServedStore;
   #backup: BackupState = { doneBytes: 0, totalBytes: 0, seal: null, error: 'no backup was begun' };
 
-  constructor(core: Core, store: LevelStore) {
+  constructor(core: Core, store: ServedStore) {
     this.#core = core;
     this.#store = store;
   }
@@ -345,7 +345,7 @@ export type Operation = keyof typeof operations;
 
 export interface OperatedOn {
   readonly core: Core;
-  readonly store: LevelStore;
+  readonly store: ServedStore;
 }
 
 /** Runs an operation by its name, when it is one and its argument has what it takes. */

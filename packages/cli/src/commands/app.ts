@@ -6,6 +6,8 @@ import { Lines } from '../talk/lines.ts';
 import { changeDevices, leave, logIn } from '../talk/login.ts';
 import {
   type AppOptions,
+  caOption,
+  connectionOf,
   countOption,
   namesOption,
   refuseUnknownVariables,
@@ -22,6 +24,7 @@ export function app(): Command {
   return new Command('app')
     .description("be a person's app: chat on a terminal, or send each line of a pipe as a message")
     .addOption(serverOption())
+    .addOption(caOption())
     .addOption(new Option('--user <name>', 'who it is').env('HAWSER_USER'))
     .option('--register', 'register first, if the name is not taken')
     .option('--password-stdin', 'the first line of standard input is the password')
@@ -40,6 +43,7 @@ export function app(): Command {
 
 async function run(options: AppOptions): Promise<void> {
   refuseUnknownVariables();
+  connectionOf(options);
   const ending = new Ending();
   const { passwordStdin, listen, answers } = options;
   const isChat = process.stdin.isTTY && !passwordStdin && !listen && answers === undefined;

@@ -6,9 +6,12 @@ import { ExitError, exitCode, exitCodesHelp, UsageError } from '../talk/exit.ts'
 import { Fleet, fleetIds } from '../talk/fleet.ts';
 import {
   abilitiesOption,
+  caOption,
+  connectionOf,
   countOption,
   type DeviceOptions,
   durationOption,
+  fileOption,
   namesOption,
   refuseUnknownVariables,
   serverOption,
@@ -28,6 +31,9 @@ export function runDevice(): Command {
     .argument('[message]', 'what to send with --send-to: JSON if it is JSON, otherwise text')
     .description('be a device; "run" is only needed for an id such as "list"')
     .addOption(serverOption())
+    .addOption(caOption())
+    .addOption(fileOption('--cert <file>', 'show the server this certificate (PEM), which is for the id'))
+    .addOption(fileOption('--key <file>', 'the key of it (PEM)'))
     .option('--echo', 'send each message back')
     .option(
       '--exec <command>',
@@ -94,7 +100,12 @@ async function run(id: string, message: string | undefined, options: DeviceOptio
   }
 }
 
-function checkTogether(message: string | undefined, { echo, exec, sendTo, every, times }: DeviceOptions): void {
+function checkTogether(message: string | undefined, options: DeviceOptions): void {
+  const { echo, exec, sendTo, every, times, cert, count } = options;
+  connectionOf(options);
+  if (cert !== undefined && count !== undefined) {
+    throw new UsageError('--cert and --count: a certificate is for one device');
+  }
   if (echo && exec !== undefined) throw new UsageError('--echo and --exec: a message has one answer');
   if (message === undefined && (sendTo.length > 0 || every !== undefined || times !== undefined)) {
     throw new UsageError('there is nothing to send: give the message behind the id');

@@ -5,8 +5,8 @@ import { Progress } from '../progress.ts';
 import type { Answers } from './answer.ts';
 import type { Ending } from './ending.ts';
 import { ExitError, endedBy, failWith, loginFailure } from './exit.ts';
-import { leave } from './login.ts';
-import type { DeviceOptions } from './options.ts';
+import { FirstLogin, leave } from './login.ts';
+import { connectionOf, type DeviceOptions } from './options.ts';
 import { hostPort, type Report } from './report.ts';
 import type { Secrets } from './secrets.ts';
 import { Slots } from './slots.ts';
@@ -73,16 +73,19 @@ export class Fleet {
   async #connect(id: string, answers: Answers): Promise<void> {
     // It may have waited for its turn.
     if (this.#ending.signal.aborted) return;
-    const { server, timeout, abilities, deviceVersion } = this.#options;
+    const { timeout, abilities, deviceVersion } = this.#options;
+    const device = new Device({ ...connectionOf(this.#options), onError: (error) => this.#report.trouble(error, id) });
     const secret = this.#secrets(id);
     const code = this.#options.code;
-    const device = new Device({ ...server, onError: (error) => this.#report.screen.note(`${id}: ${error.message}`) });
+    const attempt = new FirstLogin(timeout);
     this.devices.set(id, device);
     device.onMessage((message: Message) => answers.take(device, message), { ack: 'by hand' });
-    device.onState((state) => this.#report.state(id, state));
+    const off = device.onState((state) => {
+      if (!attempt.isEndedBy(state)) this.#report.state(id, state);
+    });
     try {
       await device.authenticate(id, {
-        timeoutMs: timeout,
+        ...attempt.wait,
         ...(abilities !== undefined && { abilities }),
         ...(deviceVersion !== undefined && { version: deviceVersion }),
         ...(secret !== undefined && { secret }),
@@ -93,7 +96,9 @@ export class Fleet {
       this.#lost(id, loginFailure(visible(id), error));
       return;
     }
+    off();
     device.onState((state) => {
+      this.#report.state(id, state);
       const end = endedBy(visible(id), state);
       if (end !== undefined) this.#lost(id, end);
     });

@@ -1,6 +1,6 @@
 import { isName, normalPassword, type RefusalName, serverLimits, utf8Length } from '@hawser/protocol';
-import type { Identity, Shown } from './identity.ts';
 import type { Directory } from './directory.ts';
+import type { Identity, Shown } from './identity.ts';
 import type { Pairing } from './pairing.ts';
 import {
   Busy,
@@ -96,12 +96,13 @@ export class Accounts {
 
   // ---- users
 
-  async register(name: string, password: string): Promise<'ok' | RefusalName> {
+  /** @param from the address that this is for; operators have none */
+  async register(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
     if (!isName(name)) return 'badName';
     if (!isPassword(password)) return 'badPassword';
     // Before the costly hash; the store decides.
     if ((await this.#store.name(name)) !== undefined) return 'userExists';
-    const hash = await orBusy(this.#passwords.hash(normalPassword(password)));
+    const hash = await orBusy(this.#passwords.hash(normalPassword(password), from));
     if (hash === 'busy') return 'busy';
     if ((await this.#store.createUser(name, hash, this.#time.wall())) === 'exists') return 'userExists';
     this.#noteKind(name, 'user');
@@ -109,12 +110,12 @@ export class Accounts {
   }
 
   /** Costs the same for a name that is not a user as for a wrong password. */
-  verify(name: string, password: string): Promise<'ok' | RefusalName> {
+  verify(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
     return this.watch(name, async (watch) => {
       const record = isName(name) ? await this.#store.name(name) : undefined;
       const hash = record?.kind === 'user' ? record.passwordHash : undefined;
       const candidate = isPassword(password) ? normalPassword(password) : '';
-      const verified = await orBusy(this.#passwords.verify(candidate, hash));
+      const verified = await orBusy(this.#passwords.verify(candidate, hash, from));
       if (verified === 'busy') return 'busy';
       const isThere = !watch.isRemoved && !this.#removing.has(name);
       if (!verified || !isThere || !isPassword(password)) return 'wrongCredentials';

@@ -1,12 +1,16 @@
 import type { Cipher } from '@hawser/protocol';
+import { type AbuseLimits, abuseLimits } from './abuse-limits.ts';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
-import { Identity } from './identity.ts';
+import { addressKey } from './address.ts';
+import { Admission, type Place } from './admission.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { DeviceLists } from './device-lists.ts';
 import { DeviceSweep } from './device-sweep.ts';
 import { Directory } from './directory.ts';
+import { Guard } from './guard.ts';
 import { Handover } from './handover.ts';
+import { Identity } from './identity.ts';
 import { Keyring } from './keyring.ts';
 import type { Packet } from './packets.ts';
 import { Pairing } from './pairing.ts';
@@ -50,6 +54,9 @@ export class Core implements Services {
   readonly time: Time;
   readonly log: Log;
   readonly counters = new Counters();
+  readonly limits: AbuseLimits;
+  readonly admission: Admission;
+  readonly guard: Guard;
   readonly keyring: Keyring;
   readonly directory = new Directory();
   readonly accounts: Accounts;
@@ -74,6 +81,9 @@ export class Core implements Services {
     this.options = options;
     this.time = ports.time;
     this.log = ports.log;
+    this.limits = abuseLimits(options.limits);
+    this.admission = new Admission(this.limits, ports.time, this.counters);
+    this.guard = new Guard(this.limits, ports.time, this.counters);
     this.keyring = keyring;
     this.createCipher = ports.createCipher;
     this.#store = ports.store;
@@ -121,9 +131,23 @@ export class Core implements Services {
 
   // ---- connections
 
-  /** A new connection; the session is to be given what it receives. */
-  connect(wire: Wire): Session {
-    const session = new Session(wire, this);
+  /**
+   * A place for a connection that was just accepted, before anything is done for it; with none it is to be destroyed. Who
+   * accepts it leaves the place when the socket is closed.
+   */
+  admit(address: string): Place | undefined {
+    return this.admission.admit(address);
+  }
+
+  /**
+   * A new connection; the session is to be given what it receives.
+   *
+   * @param place what it was admitted to; without one it takes a place unasked, until the session has ended
+   */
+  connect(wire: Wire, place?: Place): Session {
+    const taken = place ?? this.admission.enter(addressKey(wire.address));
+    const session = new Session(wire, this, taken, place === undefined);
+    taken.giveWay = () => session.giveWay();
     this.#sessions.add(session);
     this.counters.connectionsOpened++;
     session.greet();

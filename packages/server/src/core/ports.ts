@@ -28,6 +28,10 @@ export interface Wire {
   readonly address: string;
   /** TLS, or from this machine: credentials may come in the clear. */
   readonly secure: boolean;
+  /** The client came over TLS. */
+  readonly isTls?: boolean;
+  /** Whom its certificate names, if it has shown one that counts: it may be nobody else. */
+  readonly certifiedName?: string | undefined;
   /** Bytes written and not yet taken by the operating system. */
   readonly unsentBytes: number;
   /** When a write last completed (`Time.now`); 0 before the first. */
@@ -39,6 +43,8 @@ export interface Wire {
   resume(): void;
   /** Flushes, sends FIN, and is forced after `closeTimeoutMs`. What is received from now on is discarded. */
   end(): void;
+  /** At once: nothing is flushed. */
+  destroy(): void;
 }
 
 /** Structured log, pino's shape. */
@@ -49,11 +55,14 @@ export interface Log {
   error(fields: object, text: string): void;
 }
 
-/** argon2id, off the main thread. Every call rejects with `Busy` when the queue is full. */
+/**
+ * argon2id, off the main thread. Every call rejects with `Busy` when the queue has no room for it. `from` is whom it is for,
+ * as limits count addresses: all take turns, and none can fill the queue for the others.
+ */
 export interface Passwords {
-  hash(password: string): Promise<string>;
+  hash(password: string, from?: string): Promise<string>;
   /** Takes as long for `undefined` (no such user) as for a real hash, and is then false. */
-  verify(password: string, hash: string | undefined): Promise<boolean>;
+  verify(password: string, hash: string | undefined, from?: string): Promise<boolean>;
 }
 
 /**
@@ -78,9 +87,10 @@ export interface RsaKey {
   readonly publicDer: Uint8Array;
   /**
    * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` when
-   * the queue is full, and with another error for a ciphertext that is no number below the modulus.
+   * the queue has no room, and with another error for a ciphertext that is no number below the modulus. `from` as for
+   * `Passwords`.
    */
-  decrypt(ciphertext: Uint8Array): Promise<Uint8Array>;
+  decrypt(ciphertext: Uint8Array, from?: string): Promise<Uint8Array>;
 }
 
 /** A bounded queue is full; the request should be made again later. */
@@ -123,8 +133,11 @@ export interface Cluster {
    * (`taken`) while it is sure of what it holds. Rejects with `ClusterAway`.
    */
   claim(name: string): Promise<Claim>;
-  /** These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. */
-  confirm(name: string, previous: readonly string[]): void;
+  /**
+   * These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. Only while
+   * this is the newest claim of the name: of a newer one they may be told because they have had it again since.
+   */
+  confirm(name: string, token: number, previous: readonly string[]): void;
   /** Gives a name up, unless it has been claimed since. That this node held it last is remembered. */
   release(name: string, token: number): void;
   /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */

@@ -10,6 +10,7 @@ import { migrate } from './migrations.ts';
 import { Names } from './names.ts';
 import { checked, contentOf, described, metaKey, positionOf, range, SCHEMA, type StoredName, space } from './record.ts';
 import { SegmentReader } from './segment.ts';
+import type { DamagedRecord, ServedStore } from './served.ts';
 import { StoreUnusable, whyFailed } from './unusable.ts';
 import { type LevelDb, type Operation, Writer } from './writer.ts';
 
@@ -22,15 +23,6 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 
 const DAMAGED_AT_ONCE = 1_000;
 
-/** A record that was set aside for its wrong checksum. */
-export interface DamagedRecord {
-  readonly key: Uint8Array;
-  /** What kind of record it was, and whose. */
-  readonly record: string;
-  readonly name: string;
-  readonly bytes: number;
-}
-
 export interface LevelStoreOptions {
   readonly folder: string;
   readonly log: Log;
@@ -42,7 +34,7 @@ export interface LevelStoreOptions {
 }
 
 /** The embedded store: LevelDB, synced before anything is acked. */
-export class LevelStore implements Store {
+export class LevelStore implements ServedStore {
   readonly #db: LevelDb;
   readonly #writer: Writer;
   readonly #names: Names;

@@ -11,13 +11,14 @@ import {
 import type { Watch } from '../accounts.ts';
 import type { Shown } from '../identity.ts';
 import type { Session } from '../session.ts';
-import { admit, refuseLogin } from './login.ts';
+import { admit, guarded, mayBe, refuseLogin } from './login.ts';
 
 /** cmd 101: a device says who it is. */
 export function authenticate(session: Session, request: Envelope): Promise<void> | undefined {
   const body = readAuthenticate(request.data);
   if (body instanceof Fault) return refuseLogin(session, request, body);
   if (!isName(body.id)) return refuseLogin(session, request, 'badName');
+  if (!mayBe(session, body.id)) return refuseLogin(session, request, 'otherCertified');
   if (session.login !== undefined && session.login.name !== body.id) {
     session.refuse(request, 'loggedInOtherwise');
     return undefined;
@@ -31,7 +32,8 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
     };
     // Nothing is noted, nobody is kicked, and no name is claimed before this.
-    const entered = await accounts.deviceSeen(device.id, says, shownBy(session, device));
+    const enter = () => accounts.deviceSeen(device.id, says, shownBy(session, device));
+    const entered = await (device.secret === undefined ? enter() : guarded(session, device.id, enter));
     if (session.isClosed) return;
     if (typeof entered === 'string' || watch.isRevoked) {
       refuseLogin(session, request, typeof entered === 'string' ? entered : 'busy', device.nack);
@@ -48,9 +50,8 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
 }
 
 /** The one place where it is told what proves that a device is the one that it says. */
-function shownBy(_session: Session, { secret, code }: AuthenticateBody): Shown {
-  // A connection whose client certificate names this id is to set `isCertified`.
-  return { secret, code, isCertified: false };
+function shownBy({ wire }: Session, { id, secret, code }: AuthenticateBody): Shown {
+  return { secret, code, isCertified: wire.certifiedName === id };
 }
 
 /** What a device says of itself is kept only up to a size; it may log in with more. */

@@ -41,17 +41,26 @@ export function removeDevice(session: Session, request: Envelope): Promise<void>
   return change(session, request, (user) => accounts.unbind(user, body.deviceId));
 }
 
+/** When this user may change another binding: whoever does so without end is not refused, but waits. */
 function change(
   session: Session,
   request: Envelope,
   how: (user: string) => Promise<'ok' | RefusalName>,
 ): Promise<void> | undefined {
   const { login } = session;
-  if (login === undefined) return undefined;
-  return how(login.name).then((verdict) => {
-    if (verdict === 'ok') session.answer(request, OK_BODY);
-    else session.refuse(request, verdict);
-  });
+  return login && carryOut(session, request, login.name, how);
+}
+
+async function carryOut(
+  session: Session,
+  request: Envelope,
+  user: string,
+  how: (user: string) => Promise<'ok' | RefusalName>,
+): Promise<void> {
+  await session.services.guard.whenMayBind(user);
+  const verdict = await how(user);
+  if (verdict === 'ok') session.answer(request, OK_BODY);
+  else session.refuse(request, verdict);
 }
 
 /** cmd 205, an extension: a page of the devices that the app has added. */

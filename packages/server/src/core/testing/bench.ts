@@ -19,6 +19,8 @@ const PASSWORD = '5f4dcc3b5aa765d61d8327deb882cf99';
 /** Hashes at once, or not at all. */
 class BenchPasswords implements Passwords {
   isBusy = false;
+  /** Passwords looked at. */
+  verified = 0;
 
   async hash(password: string): Promise<string> {
     if (this.isBusy) throw new Busy('for a test');
@@ -26,6 +28,7 @@ class BenchPasswords implements Passwords {
   }
 
   async verify(password: string, hash: string | undefined): Promise<boolean> {
+    this.verified++;
     return (await this.hash(password)) === hash;
   }
 }
@@ -134,13 +137,13 @@ export class Bench {
 
   // ---- clients
 
-  connect(): BenchClient {
-    return new BenchClient(this.core, this.time);
+  connect(address = '127.0.0.1'): BenchClient {
+    return new BenchClient(this.core, this.time, address);
   }
 
   /** A user who is registered, if that is not done yet, and logged in. */
-  async app(username: string, more: object = {}): Promise<BenchClient> {
-    const client = this.connect();
+  async app(username: string, more: object = {}, address?: string): Promise<BenchClient> {
+    const client = this.connect(address);
     client.request(cmd.register, { username, password: PASSWORD }, 'register');
     client.request(cmd.login, { username, password: PASSWORD, ...more }, 'login');
     await this.settle();
