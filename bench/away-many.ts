@@ -5,7 +5,7 @@ import { Histogram } from './histogram.ts';
 import { type Job, type Outcome, ownCpuMs, until } from './job.ts';
 import { codeOf, type Link, type LinkOwner, textOf } from './link.ts';
 import { Pair } from './pair.ts';
-import { anonymousKiB, cpuMs, growth, mebibytes, metrics, peakKiB, residentKiB } from './sampling.ts';
+import { anonymousKiB, cpuMs, cpuMsOfAll, growth, mebibytes, metrics, peakKiB, residentKiB } from './sampling.ts';
 import { inParallel, Setup } from './setup.ts';
 import { SHARED, Traffic } from './traffic.ts';
 import { CMD, type Envelope, type Keys } from './wire.ts';
@@ -31,9 +31,13 @@ const LEFTOVERS_MS = 2000;
 const deviceId = (receiver: number) => `device-${receiver}`;
 const userOf = (receiver: number) => Math.floor(receiver / DEVICES_PER_USER);
 
-function pairOf(receiver: number, sender: Link | null, window: number): Pair {
+function pairOf(receiver: number, sender: Link | null, { window, payloadSize = PAYLOAD_SIZE }: Job): Pair {
   const from = `user-${userOf(receiver)}`;
-  return new Pair(receiver, sender, from, deviceId(receiver), PAYLOAD_SIZE, window, MESSAGES_PER_RECEIVER);
+  return new Pair(receiver, sender, from, deviceId(receiver), payloadSize, window, MESSAGES_PER_RECEIVER);
+}
+
+function postgresMs({ postgresPid }: Job): number {
+  return postgresPid === undefined ? 0 : cpuMsOfAll(postgresPid);
 }
 
 export async function fill(job: Job, keys: Keys): Promise<Outcome> {
@@ -46,7 +50,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
     return setup.user(`user-${user}`, devices, SHARED);
   });
   const setupSeconds = (performance.now() - setupAtMs) / 1000;
-  const pairs = Array.from({ length: RECEIVERS }, (_, i) => pairOf(i, users[userOf(i)]!, job.window));
+  const pairs = Array.from({ length: RECEIVERS }, (_, i) => pairOf(i, users[userOf(i)]!, job));
   const traffic = new Traffic(keys, pairs);
   for (const link of users) link.owner = traffic;
   await sleep(SETTLE_BEFORE_MS);
@@ -57,7 +61,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
   const anonymousBeforeKiB = anonymousKiB(job.pid);
   const latencies = new Histogram();
   traffic.latencies = latencies;
-  const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), ownMs: ownCpuMs() };
+  const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), ownMs: ownCpuMs(), postgresMs: postgresMs(job) };
   traffic.start();
   await until(() => traffic.acked === messages, FILL_TIMEOUT_MS);
   const seconds = (traffic.lastAckAtMs - start.atMs) / 1000;
@@ -66,6 +70,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
   const afterKiB = residentKiB(job.pid);
   const anonymousAfterKiB = anonymousKiB(job.pid);
   const serverMs = cpuMs(job.pid) - start.cpuMs;
+  const databaseMs = postgresMs(job) - start.postgresMs;
   const metricsAfter = await metrics(job.adminPort);
 
   const violations = [...traffic.violations];
@@ -87,6 +92,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
       setupSeconds,
       syncedPerSecond: messages / seconds,
       cpuUsPerSynced: (serverMs * 1000) / messages,
+      postgresCpuUsPerSynced: job.postgresPid === undefined ? null : (databaseMs * 1000) / messages,
       syncP50Ms: latencies.percentile(50),
       syncP99Ms: latencies.percentile(99),
       storeWritesPer1000Synced: writes === null ? null : (writes * 1000) / messages,
@@ -124,7 +130,7 @@ export async function drain(job: Job, keys: Keys): Promise<Outcome> {
   const count = RECEIVERS / RETURNING_EVERY;
   const receiverAt = (slot: number) => slot * RETURNING_EVERY;
   const pairs = Array.from({ length: count }, (_, slot) => {
-    const pair = pairOf(receiverAt(slot), null, job.window);
+    const pair = pairOf(receiverAt(slot), null, job);
     pair.sentBefore(MESSAGES_PER_RECEIVER);
     return pair;
   });

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { away } from './away.ts';
 import { drain, fill } from './away-many.ts';
+import { flood } from './flood.ts';
 import { idle } from './idle.ts';
 import type { Job, Outcome } from './job.ts';
 import { logins } from './logins.ts';
@@ -9,7 +10,7 @@ import { stuck } from './stuck.ts';
 import { throughput } from './throughput.ts';
 import { Keys } from './wire.ts';
 
-const SCENARIOS = { throughput, logins, idle, away, stuck, fill, drain } as const;
+const SCENARIOS = { throughput, logins, idle, away, stuck, fill, drain, flood } as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');
 let outcome: Outcome;

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from './link.ts';
 
 export type Job = {
-  kind: 'throughput' | 'logins' | 'idle' | 'away' | 'stuck' | 'fill' | 'drain';
+  kind: 'throughput' | 'logins' | 'idle' | 'away' | 'stuck' | 'fill' | 'drain' | 'flood';
   endpoint: Endpoint;
   adminPort: number | null;
   /** The server's process, for its CPU time and memory. */
@@ -12,6 +12,9 @@ export type Job = {
   measureMs: number;
   /** Messages in flight per pair of sender and receiver. */
   window: number;
+  /** The PostgreSQL that the server stores in, and how long messages are, where that is measured. */
+  postgresPid?: number;
+  payloadSize?: number;
 };
 
 export type Outcome = {

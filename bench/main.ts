@@ -3,13 +3,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { Postgres } from '../scripts/postgres.ts';
 import type { Job, Outcome } from './job.ts';
+import { runRedisBus } from './redis-bus.ts';
 import { cautions, machineFacts, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
 import { generate, killAll, makeData, type Running, removeData, startServer, type Target } from './server.ts';
 
 /** A job of the generator, or the server stopped and started on the same data. */
-type Step = Job['kind'] | 'restart';
+type Step = Job['kind'] | 'restart' | 'redis bus';
 
 type Scenario = {
   steps: readonly Step[];
@@ -19,6 +21,8 @@ type Scenario = {
   quick: boolean;
   /** Whether the floor can do it. */
   floor: boolean;
+  /** The server stores in a PostgreSQL of its own; messages have so many bytes. */
+  postgres?: { payloadSize: number };
 };
 
 const SCENARIOS: Record<string, Scenario> = {
@@ -29,7 +33,18 @@ const SCENARIOS: Record<string, Scenario> = {
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
+  flood: { steps: ['flood'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
+  'postgres-append': {
+    steps: ['fill'],
+    window: 1,
+    pinned: false,
+    quick: false,
+    floor: false,
+    postgres: { payloadSize: 200 },
+  },
+  'redis-bus': { steps: ['redis bus'], window: 20, pinned: true, quick: false, floor: false },
+  'redis-bus-1': { steps: ['redis bus'], window: 1, pinned: true, quick: false, floor: false },
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
@@ -41,6 +56,7 @@ const USAGE = `node bench/main.ts [options]
   --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
   --floor-only       the floor alone
   --server-args 'A'  further arguments for hawser serve
+  --node-args 'A'    further arguments for the node that it runs on
   --data DIR         where data directories are made, bench/results unless told
   --json FILE        machine facts and all runs, as JSON`;
 
@@ -53,6 +69,7 @@ const { values: options } = parseArgs({
     floor: { type: 'boolean', default: false },
     'floor-only': { type: 'boolean', default: false },
     'server-args': { type: 'string', default: '' },
+    'node-args': { type: 'string', default: '' },
     data: { type: 'string', default: join(import.meta.dirname, 'results') },
     json: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -95,17 +112,29 @@ async function restart(server: Running, start: () => Promise<Running>): Promise<
   return [restarted, { figures, violations }];
 }
 
+function words(text: string): string[] {
+  return text.split(/\s+/).filter((word) => word !== '');
+}
+
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
-  const { steps, window, pinned } = SCENARIOS[name]!;
-  const serverArgs = options['server-args'].split(/\s+/).filter((arg) => arg !== '');
+  const { steps, window, pinned, postgres } = SCENARIOS[name]!;
+  const [serverArgs, nodeArgs] = [words(options['server-args']), words(options['node-args'])];
   const all: Run = { scenario: name, target, run, figures: {}, violations: [], series: {} };
   const add = ({ figures, violations, series }: Outcome) => {
     Object.assign(all.figures, figures);
     all.violations.push(...violations);
     Object.assign(all.series, series);
   };
+  if (steps.includes('redis bus')) {
+    // No server of ours is in it.
+    add(await runRedisBus(window, warmUpMs, measureMs));
+    return all;
+  }
   const data = makeData(options.data);
-  const start = () => startServer(target, pinned ? 0 : null, data, serverArgs);
+  // As it comes, so that what is committed is synced; in the same file system as all other data.
+  await using database = postgres && (await Postgres.start([], options.data));
+  if (database !== undefined) serverArgs.push('--postgres', database.url());
+  const start = () => startServer(target, pinned ? 0 : null, data, serverArgs, nodeArgs);
   try {
     let server = await start();
     for (const step of steps) {
@@ -113,9 +142,11 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
         const [restarted, outcome] = await restart(server, start);
         server = restarted;
         add(outcome);
-      } else {
+      } else if (step !== 'redis bus') {
         const { pid, endpoint, adminPort } = server;
-        add(await generate(pinned ? 1 : null, { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window }));
+        const job: Job = { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window };
+        if (database !== undefined) Object.assign(job, postgres, { postgresPid: database.pid });
+        add(await generate(pinned ? 1 : null, job));
       }
     }
     all.violations.push(...(await server.stop()));

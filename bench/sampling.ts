@@ -1,6 +1,6 @@
 // What the server has used, as the kernel and its own metrics tell it.
-import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 function ticksPerSecond(): number {
   try {
@@ -17,6 +17,37 @@ export function cpuMs(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+}
+
+/** The same of a process and of those that it started and that run still: PostgreSQL has one for each connection. */
+export function cpuMsOfAll(pid: number): number {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+  let sum = cpuMs(pid);
+  for (const line of stdout.split('\n')) {
+    const [child, parent] = line.trim().split(/\s+/).map(Number);
+    if (parent === pid && child !== undefined) sum += cpuMs(child);
+  }
+  return sum;
+}
+
+/** Who in a process has used the time: by the names of its threads. */
+export type Threads = { main: number; collector: number; store: number };
+
+/**
+ * User and system time in ms of the main thread, of V8's threads, which mostly collect garbage, and of libuv's, on which
+ * the store works (LevelDB's own has their name too). Threads that have ended are not in it.
+ */
+export function threadsMs(pid: number): Threads {
+  const used: Threads = { main: 0, collector: 0, store: 0 };
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const ms = (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK;
+    if (Number(task) === pid) used.main += ms;
+    else if (stat.includes('(node-V8Worker)')) used.collector += ms;
+    else if (stat.includes('(libuv-worker)')) used.store += ms;
+  }
+  return used;
 }
 
 function statusKiB(pid: number, name: string): number {

@@ -82,6 +82,7 @@ export async function startServer(
   core: number | null,
   data: string,
   serverArgs: readonly string[],
+  nodeArgs: readonly string[] = [],
 ): Promise<Running> {
   const zeroPorts = ['--port', '0', '--http-port', '0', '--admin-port', '0'];
   const serve = [
@@ -95,7 +96,7 @@ export async function startServer(
     ...serverArgs,
   ];
   const startedAtMs = performance.now();
-  const child = start(core, target === 'floor' ? ['bench/floor.ts'] : serve);
+  const child = start(core, [...nodeArgs, ...(target === 'floor' ? ['bench/floor.ts'] : serve)]);
   const lastLines: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<{ tcp: number; admin: number | null }>();
   child.stdout?.resume();

@@ -5,7 +5,7 @@ import { Histogram } from './histogram.ts';
 import { type Job, type Outcome, ownCpuMs, until } from './job.ts';
 import { type Link, type LinkOwner, textOf } from './link.ts';
 import { Pair } from './pair.ts';
-import { anonymousKiB, cpuMs, growth, metrics, peakKiB, residentKiB } from './sampling.ts';
+import { anonymousKiB, cpuMs, growth, metrics, peakKiB, residentKiB, threadsMs } from './sampling.ts';
 import { inParallel, Setup } from './setup.ts';
 import { SHARED, Traffic } from './traffic.ts';
 import { CMD, type Envelope, type Keys } from './wire.ts';
@@ -165,6 +165,9 @@ type Phase = {
   seconds: number;
   delivered: number;
   serverMs: number;
+  /** Of it by V8's threads, and by the store's. */
+  collectorMs: number;
+  storeMs: number;
   ownMs: number;
   stuckAcked: number;
   /** As the server counts them, 0 when it does not. */
@@ -177,6 +180,8 @@ const NO_PHASE: Phase = {
   seconds: 0,
   delivered: 0,
   serverMs: 0,
+  collectorMs: 0,
+  storeMs: 0,
   ownMs: 0,
   stuckAcked: 0,
   stored: 0,
@@ -190,6 +195,8 @@ function sum(phases: readonly Phase[]): Phase {
       seconds: all.seconds + each.seconds,
       delivered: all.delivered + each.delivered,
       serverMs: all.serverMs + each.serverMs,
+      collectorMs: all.collectorMs + each.collectorMs,
+      storeMs: all.storeMs + each.storeMs,
       ownMs: all.ownMs + each.ownMs,
       stuckAcked: all.stuckAcked + each.stuckAcked,
       stored: all.stored + each.stored,
@@ -232,16 +239,19 @@ export async function stuck(job: Job, keys: Keys): Promise<Outcome> {
 
   async function measure(ms: number, latencies: Histogram): Promise<Phase> {
     const metricsBefore = await metrics(job.adminPort);
-    const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), ownMs: ownCpuMs() };
+    const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), threads: threadsMs(job.pid), ownMs: ownCpuMs() };
     const { delivered } = honest;
     const { acked } = toStuck;
     honest.latencies = latencies;
     await sleep(ms);
     honest.latencies = null;
+    const threads = threadsMs(job.pid);
     const phase = {
       seconds: (performance.now() - start.atMs) / 1000,
       delivered: honest.delivered - delivered,
       serverMs: cpuMs(job.pid) - start.cpuMs,
+      collectorMs: threads.collector - start.threads.collector,
+      storeMs: threads.store - start.threads.store,
       ownMs: ownCpuMs() - start.ownMs,
       stuckAcked: toStuck.acked - acked,
     };
@@ -346,6 +356,13 @@ export async function stuck(job: Job, keys: Keys): Promise<Outcome> {
       cpuUsPerMessageWith: cpuUs(all.with),
       cpuUsPerMessageWithout: cpuUs(all.without),
       cpuUsPerMessageBefore: cpuUs(before),
+      collectorUsPerMessageWith: (all.with.collectorMs * 1000) / all.with.delivered,
+      collectorUsPerMessageWithout: (all.without.collectorMs * 1000) / all.without.delivered,
+      collectorUsPerMessageBefore: (before.collectorMs * 1000) / before.delivered,
+      storeMsPerSecondWith: all.with.storeMs / all.with.seconds,
+      storeMsPerSecondWithout: all.without.storeMs / all.without.seconds,
+      serverMsPerSecondWith: all.with.serverMs / all.with.seconds,
+      serverMsPerSecondWithout: all.without.serverMs / all.without.seconds,
       ackP95MsWith: latencies.with.percentile(95),
       ackP95MsWithout: latencies.without.percentile(95),
       ackP95MsBefore: latenciesBefore.percentile(95),

@@ -1,4 +1,5 @@
 import {
+  type AddDeviceBody,
   type AuthenticateBody,
   type DeviceBody,
   type DevicesBody,
@@ -9,6 +10,7 @@ import {
   type RefusalName,
   type RegisterBody,
   readAcks,
+  readAddDevice,
   readAuthenticate,
   readDevice,
   readDevices,
@@ -80,7 +82,25 @@ function authenticate(body: Body): Reading {
   const abilities = optional(body, 'abilities');
   const isArray = abilities === undefined || body.members.get('abilities')?.kind === 'array';
   if (id === undefined || nack === undefined || !isVersion(body) || !isArray) return 'badBody';
-  return { id, version: optional(body, 'version'), abilities, nack } satisfies AuthenticateBody;
+  const [secret, code] = [optionalString(body, 'secret'), optionalString(body, 'code')];
+  const { secretBytesMax, codeBytesMin, codeBytesMax } = wireLimits;
+  if (!isWithin(secret, 1, secretBytesMax) || !isWithin(code, codeBytesMin, codeBytesMax)) return 'badBody';
+  return { id, version: optional(body, 'version'), abilities, nack, secret, code } satisfies AuthenticateBody;
+}
+
+/** `null` for what is there and no string. */
+function optionalString(body: Body, name: string): string | undefined | null {
+  return optional(body, name) === undefined ? undefined : (string(body, name) ?? null);
+}
+
+function isWithin(text: string | undefined | null, bytesMin: number, bytesMax: number): text is string | undefined {
+  const bytes = Buffer.byteLength(text ?? '');
+  return text === undefined || (text !== null && bytes >= bytesMin && bytes <= bytesMax);
+}
+
+function addDevice(body: Body): Reading {
+  const [deviceId, code] = [string(body, 'deviceId'), optionalString(body, 'code')];
+  return deviceId === undefined || code === null ? 'badBody' : ({ deviceId, code } satisfies AddDeviceBody);
 }
 
 function device(body: Body): Reading {
@@ -109,7 +129,8 @@ const readers: readonly (readonly [string, (data: Uint8Array) => object, (body: 
   ['101 device auth', readAuthenticate, authenticate],
   ['102 register', readRegister, register],
   ['200 message', readMessageText, message],
-  ['203 and 204 device', readDevice, device],
+  ['203 add device', readAddDevice, addDevice],
+  ['204 remove device', readDevice, device],
   ['205 devices', readDevices, devices],
 ];
 

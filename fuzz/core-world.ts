@@ -5,6 +5,7 @@ import { Core } from '@hawser/server/core/core';
 import type { Counters } from '@hawser/server/core/counters';
 import type { Log, Passwords, Rsa, Wire } from '@hawser/server/core/ports';
 import type { Session } from '@hawser/server/core/session';
+import { digests } from '@hawser/server/core/testing/bench';
 import { BenchStore } from '@hawser/server/core/testing/store';
 import { VirtualTime } from '@hawser/server/core/testing/time';
 import { FakeCipher, fakeCiphertext, fakeSecret } from '../sim/fakes.ts';
@@ -57,6 +58,7 @@ export class CoreWorld implements World {
         log,
         store,
         passwords,
+        digests,
         rsa,
         createCipher: (key) => new FakeCipher(key),
         onFatal: (error) => trouble({ err: error }, 'fatal'),
@@ -69,6 +71,9 @@ export class CoreWorld implements World {
         loginTimeoutMs: serverLimits.loginTimeoutMs,
         idleTimeoutMs: serverLimits.idleTimeoutMs,
         allowPlainLogin: false,
+        devices: 'tofu',
+        pairing: 'open',
+        deviceAgeMsMax: serverLimits.deviceAgeMsMax,
       },
     );
     const added = Object.entries(registered()).map(([name, password]) => world.#core.addUser(name, password));
@@ -174,8 +179,12 @@ class CoreLink implements Link {
   }
 }
 
+let addresses = 0;
+
 class ServerEnd implements Wire {
-  readonly address = '10.0.0.1';
+  /** Another one each time: guesses of one address are made to wait. */
+  readonly address =
+    `10.${Math.floor(++addresses / 65_536) % 256}.${Math.floor(addresses / 256) % 256}.${addresses % 256}`;
   readonly secure: boolean;
   unsentBytes = 0;
   wroteAt = 0;
@@ -212,6 +221,10 @@ class ServerEnd implements Wire {
   end(): void {
     this.isEnded = true;
     this.#heard.closed();
+  }
+
+  destroy(): void {
+    this.end();
   }
 
   /** False when it was not stalled. */

@@ -99,6 +99,8 @@ export const JSON_WORDS: readonly Uint8Array[] = [
   ...[
     '"deviceId":',
     '"after":',
+    '"secret":',
+    '"code":',
     '},{',
     '"},{"from":"x","to":"y","msg":1,"msgid":"z"}',
     '"__proto__":',

@@ -16,6 +16,7 @@ export interface DeliveryLimit {
 
 const refused = (reason: string): string => `hawser_refused_total{reason="${reason}"}`;
 const closed = (reason: string): string => `hawser_closed_total{reason="${reason}"}`;
+const limited = (limit: string): string => `hawser_limited_total{limit="${limit}"}`;
 const expired = (reason: string): string => `hawser_messages_expired_total{reason="${reason}"}`;
 
 const stored = 'hawser_messages_stored_total';
@@ -61,6 +62,20 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   { name: 'heapGrowthPercentMost', happens: 'a small heap may gather at most so much', sender: nothing },
   { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
   { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
+  {
+    name: 'sessionFramesPerSecondMax',
+    setting: 'sessionFrames',
+    happens: 'its sender is not read from until the second is over',
+    sender: waits,
+    metric: limited('sessionRate'),
+  },
+  {
+    name: 'sessionBytesPerSecondMax',
+    setting: 'sessionBytes',
+    happens: 'its sender is not read from until the second is over',
+    sender: waits,
+    metric: limited('sessionRate'),
+  },
   {
     name: 'unsentBytesPauseReading',
     happens: 'who does not take its answers is not read from until it has taken all',

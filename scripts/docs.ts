@@ -93,7 +93,7 @@ function readReasons(): Map<string, string> {
 
 /** `262144` of a limit in bytes is `256 KiB`. */
 function withUnit(name: string, value: number): string {
-  const unit = /(Bytes|Seconds|Bits)(?=Max|$)/.exec(name)?.[1];
+  const unit = /(Bytes|Seconds|Bits)(?=Max|Min|$)/.exec(name)?.[1];
   if (unit !== 'Bytes') return `${grouped(value)}${unit === undefined ? '' : ` ${unit.toLowerCase()}`}`;
   if (value % 1024 ** 2 === 0) return `${grouped(value / 1024 ** 2)} MiB`;
   return value % 1024 === 0 ? `${grouped(value / 1024)} KiB` : `${grouped(value)} bytes`;

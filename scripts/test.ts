@@ -11,6 +11,8 @@ import { run } from 'node:test';
 import { spec as Spec } from 'node:test/reporters';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installCompiler } from './compiler.ts';
+import { installPostgres } from './postgres.ts';
+import { installRedis } from './redis.ts';
 
 const EVERY_TEST = [
   'packages/*/src/**/*.test.ts',
@@ -188,6 +190,9 @@ async function main(): Promise<void> {
   const before = counts.passed + counts.failed;
   const files = testFiles(patterns.length === 0 ? EVERY_TEST : patterns);
   if (files.includes(join(root, 'test/c-device.test.ts')) && stoppedBy === undefined) installCompiler();
+  if (files.some((file) => file.includes('postgres')) && stoppedBy === undefined) installPostgres();
+  const isOfRedis = (file: string): boolean => /\/cluster\/redis\/|\/src\/nodes\.test/.test(file);
+  if (files.some(isOfRedis) && stoppedBy === undefined) installRedis();
   if (files.length > 0 && stoppedBy === undefined) await runTests(files);
   if (counts.passed + counts.failed === before) fail('no test ran');
   await endLeftovers();

@@ -197,6 +197,7 @@ export class Checker extends History {
     if (connection !== undefined && connection.run !== run) {
       this.broken('superseded', `an ack of ${msgId} to ${to} counted, which has a newer session elsewhere`);
     }
+    if (connection?.isVoid()) this.broken('superseded', `an ack of ${msgId} to ${to} counted on a node that is void`);
     const message = connection?.lastPushed.get(msgId);
     this.trace.note('ack taken', -1, message?.id ?? -1);
     if (message === undefined || connection === undefined) return;
@@ -228,6 +229,7 @@ export class Checker extends History {
       this.broken('wrong party', `the server took what nobody sent: ${from} → ${to}, ${msgId}`);
       return;
     }
+    if (connection.isVoid()) this.broken('superseded', `${message} was taken by a node that is void`, message);
     // What came in on several connections may be taken from any of them.
     if (message.handedOn.length === 1) {
       const at = connection.handed.indexOf(message, connection.acceptedTo);
@@ -254,21 +256,27 @@ export class Checker extends History {
     // Its node has ended, and its sender repeats it: what another node has of it joins, and is stored in this place.
     if (!isNew && message.acceptedAt <= (this.#forgottenAt.get(from) ?? -1)) this.place(message);
     if (isNew) this.#acceptedNew(message, before);
-    else if (before !== undefined && before !== message && !before.isStoreRefused && !this.mayHaveExpired(before)) {
-      this.broken('unsafe ack', `${message} joined ${before}`, message);
+    else if (before !== undefined && before !== message && this.#isRemembered(before)) {
+      // One that is not remembered any more it may have passed by, to an older copy of its own in its receiver's window.
+      if (!before.isStoreRefused && !this.mayHaveExpired(before)) {
+        this.broken('unsafe ack', `${message} joined ${before}`, message);
+      }
     }
+  }
+
+  /** Whether no run has ended since that alone may have known of this acceptance. */
+  #isRemembered(message: SentMessage): boolean {
+    if (!this.#isCluster) return message.acceptedRun === this.run;
+    return message.acceptedAt > (this.#forgottenAt.get(message.from) ?? -1);
   }
 
   #acceptedNew(message: SentMessage, before: SentMessage | undefined): void {
     const sender = this.#senders.get(message.from) ?? { accepted: 0, pending: new Set() };
     this.#senders.set(message.from, sender);
-    const isKnown = this.#isCluster
-      ? (before?.acceptedAt ?? 0) > (this.#forgottenAt.get(message.from) ?? -1)
-      : before?.acceptedRun === this.run;
-    if (before?.isSettled && isKnown) {
+    if (before?.isSettled && this.#isRemembered(before)) {
       const since = sender.accepted - before.senderPlace;
-      const isRemembered = since < REMEMBERED_IDS && this.#scheduler.now - before.acceptedAt < REMEMBERED_MS;
-      if (isRemembered) this.broken('accepted again', `${message} was taken again after ${since} others`, message);
+      const isRecent = since < REMEMBERED_IDS && this.#scheduler.now - before.acceptedAt < REMEMBERED_MS;
+      if (isRecent) this.broken('accepted again', `${message} was taken again after ${since} others`, message);
     }
     this.figures.accepted++;
     sender.accepted++;
@@ -311,6 +319,12 @@ export class Checker extends History {
     // Stored, and the answer was lost with the store: repeated by its sender, it may come twice, as after a crash.
     if (this.#isCluster && why === 'failed' && message.isDurable) message.deliveriesLeft++;
     this.#senders.get(message.from)?.pending.delete(message);
+  }
+
+  /** The inbox has it, or other content under its msgId: its sender is acked, or refused for good. */
+  foundStored(message: NewMessage): void {
+    const found = message.msg && this.messages.ofBytes(message.msg);
+    if (found !== undefined) this.#senders.get(found.from)?.pending.delete(found);
   }
 
   removed(stored: StoredMessage): void {

@@ -191,7 +191,10 @@ export class Client implements Member, Peer {
     const nack = habits.nack ? { nack: true } : {};
     if (party.role === 'app') {
       this.#send(cmd.login, '', { version: '1', username: party.name, password: PASSWORD, ...nack });
-    } else this.#send(cmd.authenticate, '', { version: '1', id: party.name, abilities: [], ...nack });
+    } else {
+      const secret = this.habits.sendsSecret ? { secret: `secret of ${party.name}` } : {};
+      this.#send(cmd.authenticate, '', { version: '1', id: party.name, abilities: [], ...secret, ...nack });
+    }
     // Some do not wait for the answer.
     if (habits.pipelines && habits.fetch !== 'never') this.#send(cmd.fetch, '', undefined);
     if (habits.pipelines) this.#resend();
@@ -244,6 +247,7 @@ export class Client implements Member, Peer {
         break;
       case cmd.conflict:
         if (!frame.isEmpty) break;
+        this.#ports.checker.figures.conflicts++;
         this.#drop('fin');
         if (!this.#isDraining) this.#reconnectLater(this.habits.fights ? this.#ports.random.between(50, 2000) : 10_000);
         else if (this.#isMain) this.#reconnectLater(1000);

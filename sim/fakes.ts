@@ -1,6 +1,14 @@
 import type { Cipher } from '@hawser/protocol';
 import { BLOCK_BYTES, pad, unpaddedLength } from '@hawser/protocol';
-import { Fenced, type Log, type Passwords, type Rsa, type RsaKey, StoreAway } from '@hawser/server/core/ports';
+import {
+  type Digests,
+  Fenced,
+  type Log,
+  type Passwords,
+  type Rsa,
+  type RsaKey,
+  StoreAway,
+} from '@hawser/server/core/ports';
 import { DiskError } from './disk.ts';
 import type { Process } from './process.ts';
 import type { Random } from './random.ts';
@@ -92,6 +100,13 @@ export class FakePasswords implements Passwords {
     return this.#process.promise(this.#random.between(5, 50), () => fakeHash(password) === hash);
   }
 }
+
+/** Stands in for HMAC: no salt, and the same in each run. */
+export const fakeDigests: Digests = {
+  digest: (text) => `digest of ${text}`,
+  matches: (text, digest) => digest === `digest of ${text}`,
+  hash: (name) => [...name].reduce((hash, character) => (hash * 31 + character.charCodeAt(0)) % 2 ** 32, 7),
+};
 
 /** Warnings are expected under trouble; what the server itself calls an error is kept. */
 export class QuietLog implements Log {

@@ -10,6 +10,8 @@ export interface RunSummary {
   readonly messages: number;
   readonly acked: number;
   readonly pushed: number;
+  /** Clients that were told of a newer login. */
+  readonly conflicts: number;
   readonly crashes: number;
   readonly stops: number;
 }
@@ -17,8 +19,8 @@ export interface RunSummary {
 export function summary(outcome: Outcome): RunSummary {
   const { seed, hash, simulatedMs, events, messages, crashes, stops, figures } = outcome;
   const violations = outcome.violations.map(({ at, rule, text }) => `${(at / 1000).toFixed(4)} ${rule}: ${text}`);
-  const { acked, pushed } = figures;
-  return { seed, hash, violations, simulatedMs, events, messages, acked, pushed, crashes, stops };
+  const { acked, pushed, conflicts } = figures;
+  return { seed, hash, violations, simulatedMs, events, messages, acked, pushed, conflicts, crashes, stops };
 }
 
 /** The sums over many runs. */

@@ -28,10 +28,22 @@ export interface Habits {
   readonly loginAgainEveryMs: number;
   /** After 103 it logs in again: so does the other. */
   readonly fights: boolean;
+  /** A device shows a secret, the same one for all clients of its name. */
+  readonly sendsSecret: boolean;
   /** Stays away so long before it comes back. */
   readonly awayMs: number;
   readonly latencyMs: number;
 }
+
+/** Of clients at war: what keeps them from one another's throat is left out. */
+export const warlike = {
+  fights: true,
+  sendsSecret: true,
+  awayMs: 50,
+  resend: 'yes',
+  crashEveryMs: Infinity,
+  logoutEveryMs: Infinity,
+} as const satisfies Partial<Habits>;
 
 /** How busy a whole simulation is. */
 export interface Pace {
@@ -73,6 +85,7 @@ export function drawHabits(random: Random, pace: Pace): Habits {
     bindEveryMs: seldom(8000, 0.3),
     loginAgainEveryMs: seldom(20_000, 0.1),
     fights: random.chance(0.5),
+    sendsSecret: false,
     awayMs: random.magnitude(50, 20_000),
     latencyMs: random.magnitude(0.1, 150),
   };

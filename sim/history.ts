@@ -17,7 +17,7 @@ const SLACK_MS = 100;
  */
 export abstract class History {
   readonly violations: Violation[] = [];
-  readonly figures = { accepted: 0, acked: 0, refused: 0, pushed: 0, repushed: 0, taken: 0, durable: 0 };
+  readonly figures = { accepted: 0, acked: 0, conflicts: 0, refused: 0, pushed: 0, repushed: 0, taken: 0, durable: 0 };
   protected readonly now: () => number;
   protected readonly messages: Messages;
   protected readonly trace: Trace;

@@ -6,7 +6,7 @@ import type { Checker } from './checker.ts';
 import { ServerTime, type WallClock } from './clock.ts';
 import { Connection } from './connection.ts';
 import type { CrashKind, Disk } from './disk.ts';
-import { FakeCipher, FakePasswords, FakeRsa, QuietLog } from './fakes.ts';
+import { FakeCipher, FakePasswords, FakeRsa, fakeDigests, QuietLog } from './fakes.ts';
 import { type FrameReader, readFrames, type ServerFrame } from './frames.ts';
 import type { Hub, Link } from './hub.ts';
 import { Process } from './process.ts';
@@ -19,6 +19,7 @@ import { type Peer, SimWire } from './wire.ts';
 const RAN_NOTED_EVERY_MS = 60_000;
 const SWEEP_EVERY_MS = 3_600_000;
 const STOP_TIMEOUT_MS = 10_000;
+const ADDRESS = '10.0.0.1';
 
 export interface HostPorts {
   /** Which of the hosts it is, from 0. */
@@ -125,7 +126,7 @@ export class Host {
     };
     store.onBroken = onFatal;
     bug?.store?.(store);
-    const ports = { time, log, store, passwords, rsa, cluster: link, onFatal, createCipher };
+    const ports = { time, log, store, passwords, digests: fakeDigests, rsa, cluster: link, onFatal, createCipher };
     void Core.open(ports, options).then((core) => {
       if (this.#run !== run) return;
       run.core = core;
@@ -233,6 +234,9 @@ export class Host {
     if (run === undefined || core === undefined || this.#isStopping) return undefined;
     const { scheduler, random, checker, trace } = this.#ports;
     const { hub } = this.#ports;
+    // All come from one address, as behind a carrier's NAT.
+    const place = core.admit(ADDRESS);
+    if (place === undefined) return undefined;
     const id = this.#connections++ * (hub === undefined ? 1 : 10) + this.#ports.number;
     const isVoid = (): boolean => run.link !== undefined && hub?.isVoid(run.link.self) === true;
     const connection = new Connection(id, run.number, client, isVoid);
@@ -250,6 +254,7 @@ export class Host {
       latencyMs,
       secure,
       written: (bytes) => {
+        if (isVoid()) checker.broken('superseded', `connection ${connection.id} was written to by a node that is void`);
         const frames = readFrames(bytes, reader);
         if (frames !== 'broken') return frames;
         checker.broken('wrong party', `connection ${connection.id} was written what cannot be read`);
@@ -257,13 +262,14 @@ export class Host {
       },
       closed: () => {
         run.connections.delete(wire);
+        place.leave();
         if (!connection.isClosed) trace.note('gone', connection.id);
         checker.closed(connection);
       },
     });
     run.connections.set(wire, connection);
     trace.note('connected', connection.id, run.number, client.name);
-    const session = core.connect(wire);
+    const session = core.connect(wire, place);
     wire.serve(session);
     return { wire, connection };
   }

@@ -166,9 +166,9 @@ export class Hub {
     return { token, previous: [...owed] };
   }
 
-  confirm(name: string, previous: readonly string[]): void {
+  confirm(name: string, token: number, previous: readonly string[]): void {
     const entry = this.#entries.get(name);
-    if (entry === undefined) return;
+    if (entry?.token !== token) return;
     for (const node of previous) entry.owed.delete(node);
     if (entry.owed.size === 0) this.onConfirmed(name, this.#members.get(entry.node)?.run ?? 0);
   }
@@ -308,8 +308,8 @@ export class Link implements Cluster {
     return this.#ask(() => this.#hub.locate(name));
   }
 
-  confirm(name: string, previous: readonly string[]): void {
-    this.#travel(() => this.#hub.confirm(name, previous));
+  confirm(name: string, token: number, previous: readonly string[]): void {
+    this.#travel(() => this.#hub.confirm(name, token, previous));
   }
 
   release(name: string, token: number): void {

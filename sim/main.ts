@@ -21,6 +21,7 @@ const USAGE = `npm run sim -- [options]
   --clients C    how many clients; drawn from the seed when not given
   --nodes K      how many servers (1); more than one are a cluster
   --sdk          some of the clients are the client's package
+  --war          each name has two clients that take it from one another
   --bug NAME     with a deliberate bug: ${Object.keys(bugs).join(', ')}
   --trace LINES  lines of the trace to print of a failing seed (80); --trace all for the whole
   --message ID   print the trace of this message instead of the one that failed, or of all`;
@@ -37,6 +38,7 @@ const { values } = parseArgs({
     clients: { type: 'string' },
     nodes: { type: 'string' },
     sdk: { type: 'boolean' },
+    war: { type: 'boolean' },
     bug: { type: 'string' },
     trace: { type: 'string' },
     message: { type: 'string' },
@@ -56,7 +58,7 @@ function number(name: 'seed' | 'seeds' | 'for' | 'minutes' | 'clients' | 'nodes'
 const minutes = number('minutes');
 const clients = number('clients');
 const nodes = number('nodes');
-const { sdk, bug } = values;
+const { sdk, war, bug } = values;
 if (values.help === true || (bug !== undefined && bugNamed(bug) === undefined)) {
   console.log(USAGE);
   process.exit(values.help === true ? 0 : 2);
@@ -67,7 +69,7 @@ const count = number('for') !== undefined ? Number.POSITIVE_INFINITY : (number('
 function replay(seed: number): string {
   const options = Object.entries({ minutes, clients, nodes, bug: bug && `'${bug}'` });
   const given = options.map(([name, value]) => (value === undefined ? '' : ` --${name} ${value}`));
-  return `npm run sim -- --seed ${seed}${given.join('')}${sdk === true ? ' --sdk' : ''}`;
+  return `npm run sim -- --seed ${seed}${given.join('')}${sdk === true ? ' --sdk' : ''}${war === true ? ' --war' : ''}`;
 }
 
 /** Runs a seed again, with its trace, and prints what went wrong. */
@@ -78,6 +80,7 @@ async function explain(seed: number): Promise<RunSummary> {
     clients,
     nodes,
     sdk,
+    war,
     bug: bug === undefined ? undefined : bugNamed(bug),
     traced: TRACED,
   });
@@ -102,7 +105,7 @@ async function many(): Promise<number> {
   const next = (): Job | undefined =>
     seed - first >= count || performance.now() > until
       ? undefined
-      : { seed: seed++, minutes, clients, nodes, sdk, bug };
+      : { seed: seed++, minutes, clients, nodes, sdk, war, bug };
   const failed: number[] = [];
   await new Crew().run(next, (run) => {
     figures.add(run);

@@ -66,6 +66,13 @@ export const keptSeeds: readonly {
   { seed: 1448, nodes: 3, found: 'stored long after it was forwarded, when its ack had been forgotten' },
   { seed: 1499, nodes: 3, found: 'the ack of a forward that could not be stored was not passed on' },
   { seed: 1532, nodes: 3, found: 'a forward that had waited for a paused node was pushed after its ttl' },
+  { seed: 300335, nodes: 3, found: 'a fenced node took messages that had waited behind a command' },
+  { seed: 301275, nodes: 3, found: 'the same' },
+  {
+    seed: 7004601,
+    nodes: 3,
+    found: 'refused as the inbox had other content under its msgId, and counted as pending: of the checker',
+  },
   {
     seed: 3,
     sdk: true,

@@ -15,6 +15,7 @@ const FRESH_SEEDS = 40;
 /** Of clusters, of each size. */
 const CLUSTER_SEEDS = 16;
 const CLUSTER_SIZES = [2, 3, 5];
+const WARS = 3;
 const LONG_SEEDS = 3;
 const LONG_MINUTES = 6;
 /** With the client's package, of each size. */
@@ -23,14 +24,14 @@ const SDK_SIZES = [1, 3];
 
 async function runAll(
   seeds: readonly number[],
-  { nodes, minutes, sdk }: Partial<Pick<Job, 'nodes' | 'minutes' | 'sdk'>> = {},
+  { nodes, minutes, sdk, clients, war }: Partial<Pick<Job, 'nodes' | 'minutes' | 'sdk' | 'clients' | 'war'>> = {},
 ): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
   const left = [...seeds];
   await new Crew().run(
     () => {
       const seed = left.shift();
-      return seed === undefined ? undefined : { seed, minutes, clients: undefined, nodes, sdk, bug: undefined };
+      return seed === undefined ? undefined : { seed, minutes, clients, nodes, sdk, war, bug: undefined };
     },
     (run) => {
       runs.push(run);
@@ -85,6 +86,23 @@ test('long trouble: what is remembered for minutes is forgotten in time, and not
     assertClean(await runAll(seeds, { nodes, minutes: LONG_MINUTES }), ` --nodes ${nodes} --minutes ${LONG_MINUTES}`);
   }
 });
+
+for (const nodes of [1, 3]) {
+  test(`two clients take a name from one another for ten minutes, and nothing is lost, with ${nodes} nodes`, async (t) => {
+    const first = Math.floor(Math.random() * 2 ** 31);
+    t.diagnostic(`npm run sim -- --seed ${first} --seeds ${WARS} --nodes ${nodes} --minutes 10 --clients 6 --war`);
+    const seeds = [
+      ...Array.from({ length: WARS }, (_, i) => i + 1),
+      ...Array.from({ length: WARS }, (_, i) => first + i),
+    ];
+    const runs = await runAll(seeds, { nodes, minutes: 10, clients: 6, war: true });
+    assertClean(runs, ` --nodes ${nodes} --minutes 10 --clients 6 --war`);
+    for (const { seed, conflicts, acked } of runs) {
+      assert.ok(conflicts > 500, `seed ${seed}: only ${conflicts} takeovers`);
+      assert.ok(acked > 0, `seed ${seed}: nothing was acked`);
+    }
+  });
+}
 
 for (const nodes of SDK_SIZES) {
   test(`clients that are the package keep every rule, with ${nodes} nodes`, async (t) => {

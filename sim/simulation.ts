@@ -4,7 +4,7 @@ import { Client } from './client.ts';
 import { WallClock } from './clock.ts';
 import { Disk } from './disk.ts';
 import { drawClusterFaults, drawFaults, Faults } from './faults.ts';
-import { drawHabits, drawPace } from './habits.ts';
+import { drawHabits, drawPace, warlike } from './habits.ts';
 import { Host } from './host.ts';
 import { Hub } from './hub.ts';
 import type { Member } from './member.ts';
@@ -25,6 +25,8 @@ export interface SimulationOptions {
   readonly nodes?: number | undefined;
   /** Some of the clients are the client's package. */
   readonly sdk?: boolean | undefined;
+  /** Each name has two clients that take it from one another without end. */
+  readonly war?: boolean | undefined;
   readonly bug?: Bug | undefined;
   /** Entries of the trace to keep in words. */
   readonly traced?: number;
@@ -79,7 +81,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const checker = new Checker(scheduler, wall, disk, messages, trace, nodes > 1);
   disk.onDurable = (message) => checker.durable(message);
   const count = options.clients ?? Math.round(random.magnitude(2, 50));
-  const parties = drawParties(random, count);
+  const parties = drawParties(random, options.war === true ? Math.ceil(count / 2) : count);
   disk.prepare(initially(parties));
   const coreOptions = drawOptions(random);
   const limits = drawLimits(random);
@@ -111,9 +113,11 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const isSdk = drawSdkShare(options);
   const used = new Set<Party>();
   for (let i = 0; i < count; i++) {
-    const party = i < parties.length ? parties[i]! : random.pick(parties);
+    const rival = options.war === true ? parties[i % parties.length]! : random.pick(parties);
+    const party = i < parties.length ? parties[i]! : rival;
     const own = new Random(options.seed, 100 + i);
-    const habits = drawHabits(own, pace);
+    const drawn = drawHabits(own, pace);
+    const habits = options.war === true ? { ...drawn, ...warlike } : drawn;
     const isMain = !used.has(party);
     used.add(party);
     const ports = { scheduler, random: own, hosts, checker, messages, trace };

@@ -1,10 +1,13 @@
+import { addedDevice, isNews, provisionedDevice, seenDevice } from '@hawser/server/core/device-record';
 import {
   APPEND,
   type DeviceRecord,
+  type Entry,
   Fenced,
   type NameRecord,
   type NewMessage,
   type Page,
+  type Provision,
   type Store,
   StoreAway,
   type StoredMessage,
@@ -266,53 +269,52 @@ export class SimStore implements Store {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
-  ): Promise<'new' | 'known' | 'is a user'> {
-    let result: 'new' | 'known' | 'is a user' = 'known';
+    entry?: Entry,
+  ): ReturnType<Store['deviceSeen']> {
+    let result: Awaited<ReturnType<Store['deviceSeen']>> = 'known';
     await this.#write(() => {
       const known = this.#disk.seen.names.get(name);
+      const record = seenDevice(known, says, wall, entry);
+      if (typeof record === 'string') {
+        result = record;
+        return [];
+      }
       if (known === undefined) result = 'new';
-      if (known?.kind === 'user') {
-        result = 'is a user';
-        return [];
-      }
-      const { version, abilities } = says;
-      const record = {
-        kind: 'device',
-        version,
-        abilities,
-        createdAt: known?.createdAt ?? wall,
-        lastSeenAt: wall,
-      } as const;
-      if (known?.kind === 'device' && known.version === version && known.abilities === abilities) {
-        this.#writeLazily({ type: 'name', name, record });
-        return [];
-      }
-      return [{ type: 'name', name, record }];
+      if (isNews(known, record)) return [{ type: 'name', name, record }];
+      this.#writeLazily({ type: 'name', name, record });
+      return [];
     });
     return result;
   }
 
-  async bind(
-    user: string,
-    device: string,
+  async provision(
+    name: string,
+    provision: Provision,
     wall: number,
-  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'> {
-    let result: 'bound' | 'already' | 'is a user' = 'bound';
+    which: 'new' | 'known',
+  ): ReturnType<Store['provision']> {
+    let result: Awaited<ReturnType<Store['provision']>> = 'done';
+    await this.#write(() => {
+      const record = provisionedDevice(this.#disk.seen.names.get(name), provision, wall, which);
+      if (typeof record !== 'string') return [{ type: 'name', name, record }];
+      result = record;
+      return [];
+    });
+    return result;
+  }
+
+  async bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
+    let result: 'bound' | 'already' | 'is a user' | 'changed' = 'bound';
     this.#disk.beginChange(user, device);
     try {
       await this.#write(() => {
         const known = this.#disk.seen.names.get(device);
         if (known?.kind === 'user') result = 'is a user';
         else if (this.#disk.seen.areBound(user, device)) result = 'already';
+        else if (known?.code !== code) result = 'changed';
         if (result !== 'bound') return [];
         const changes: Change[] = [{ type: 'bind', user, device }];
-        if (known === undefined) {
-          changes.push({
-            type: 'name',
-            name: device,
-            record: { kind: 'device', version: undefined, abilities: undefined, createdAt: wall, lastSeenAt: 0 },
-          });
-        }
+        if (known === undefined) changes.push({ type: 'name', name: device, record: addedDevice(wall) });
         return changes;
       });
     } finally {
@@ -342,6 +344,10 @@ export class SimStore implements Store {
       this.#trace.note('binding', -1, -1, `read ${name}`);
       return [...(this.#disk.seen.peers.get(name) ?? [])];
     });
+  }
+
+  async dropUnused(): Promise<boolean> {
+    throw new Error('no simulated name is forgotten yet');
   }
 
   async removeName(): Promise<boolean> {
@@ -381,6 +387,7 @@ export class SimStore implements Store {
     if (msg === undefined) this.#checker.misused('a message was to be stored without its content');
     const same = this.#disk.seen.find(message) ?? batch.find(message);
     if (same !== undefined) {
+      this.#checker.foundStored(message);
       return Buffer.compare(same.msg, msg ?? EMPTY) === 0 ? APPEND.duplicate : APPEND.conflict;
     }
     if (!this.#hasRoom(message, batch)) {

@@ -127,6 +127,11 @@ export class SimWire implements Wire {
     this.#ports.scheduler.after(CLOSE_TIMEOUT_MS, () => this.#finishEnd());
   }
 
+  destroy(): void {
+    this.#isEnded = true;
+    this.cut();
+  }
+
   /** The operating system takes what it has room for. */
   #take(): void {
     while (this.#down.length > 0) {

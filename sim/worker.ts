@@ -9,11 +9,12 @@ export interface Job {
   readonly clients: number | undefined;
   readonly nodes: number | undefined;
   readonly sdk: boolean | undefined;
+  readonly war?: boolean | undefined;
   readonly bug: string | undefined;
 }
 
-parentPort?.on('message', ({ seed, minutes, clients, nodes, sdk, bug }: Job) => {
-  void simulate({ seed, minutes, clients, nodes, sdk, bug: bug === undefined ? undefined : bugNamed(bug) }).then(
+parentPort?.on('message', ({ seed, minutes, clients, nodes, sdk, war, bug }: Job) => {
+  void simulate({ seed, minutes, clients, nodes, sdk, war, bug: bug === undefined ? undefined : bugNamed(bug) }).then(
     (outcome) => {
       parentPort?.postMessage(summary(outcome) satisfies RunSummary);
     },

@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import {
   App,
+  CertificateError,
   type ClientOptions,
   ConflictError,
   Device,
@@ -299,8 +300,9 @@ test('over TLS, with a certificate that is vouched for; another is not accepted'
   const waiting = reaches(trusting, ({ phase }) => phase === 'waiting');
   const failed = assert.rejects(trusting.authenticate('x', { timeoutMs: 500 }), TimeoutError);
   const state = await waiting;
-  const cause = state.phase === 'waiting' ? (state.error.cause as NodeJS.ErrnoException) : undefined;
-  assert.equal(cause?.code, 'DEPTH_ZERO_SELF_SIGNED_CERT');
+  assert.ok(state.phase === 'waiting' && state.error instanceof CertificateError);
+  const cause = state.error.cause as NodeJS.ErrnoException;
+  assert.equal(cause.code, 'DEPTH_ZERO_SELF_SIGNED_CERT');
   await failed;
 
   const other = newClient(Device, { server: address, transport: tls({ ca, servername: 'elsewhere.test' }) });

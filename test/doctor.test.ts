@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Authority, writeCertificate } from './certificates.ts';
 import { asNobody, type CommandOptions, freePorts, hawser, newFolder, refused, takenPort } from './cli.ts';
 import { startServer } from './harness.ts';
 
@@ -16,7 +17,7 @@ interface Finding {
 const subjects = ['Node', 'RSA', 'descriptors', 'data folder', 'store', 'disk', 'TCP port', 'HTTP port', 'admin port'];
 
 /** Runs it, checks its form, and gives what it found by subject. */
-async function doctor(args: readonly string[], options: CommandOptions = {}) {
+async function doctor(args: readonly string[], options: CommandOptions = {}, more: readonly string[] = []) {
   const { code, stdout, stderr } = await hawser(['doctor', ...args], options);
   assert.equal(stderr, '');
   const findings = new Map<string, Finding>();
@@ -34,7 +35,7 @@ async function doctor(args: readonly string[], options: CommandOptions = {}) {
     last = subject;
     findings.set(subject, { verdict: verdict as Finding['verdict'], found, advice: undefined });
   }
-  assert.deepEqual([...findings.keys()], subjects);
+  assert.deepEqual([...findings.keys()], [...subjects, ...more]);
   for (const [subject, { verdict, advice }] of findings) {
     assert.equal(advice === undefined, verdict === 'ok', `${subject}: what is not well has an advice`);
   }
@@ -54,6 +55,22 @@ test('on a machine that is ready all is well, and nothing is made', async () => 
   assert.match(found('disk').found, /^\d+\.\d GiB free$/);
   assert.equal(found('TCP port').found, '127.0.0.1, any that is free');
   assert.ok(!existsSync(data));
+});
+
+test('with TLS its ports and its certificate are looked at, too', async () => {
+  using folder = newFolder();
+  const authority = new Authority();
+  const files = writeCertificate(folder.path, authority.issue({ hosts: ['a.test'] }));
+  const args = [...freePorts, '--data', join(folder.path, 'data'), '--tls-port', '0', '--https-port', '0', ...files];
+  const more = ['TLS port', 'HTTPS port', 'certificate'];
+  const good = await doctor(args, {}, more);
+  for (const subject of more) assert.equal(good(subject).verdict, 'ok');
+  writeCertificate(folder.path, authority.issue({ hosts: ['a.test'], notAfter: new Date(Date.now() + 60_000) }));
+  assert.equal((await doctor(args, {}, more))('certificate').verdict, 'warn');
+  writeFileSync(files[3] ?? '', authority.issue({}).key);
+  const bad = (await doctor(args, {}, more))('certificate');
+  assert.equal(bad.verdict, 'FAIL');
+  assert.match(bad.found, /^--tls-key: not the key of the certificate/);
 });
 
 test('a port that another program has fails, with the option that chooses another', async () => {

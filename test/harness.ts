@@ -25,7 +25,9 @@ interface Listening {
 
 interface Ready {
   readonly tcp: Listening;
+  readonly tls?: Listening;
   readonly http: Listening;
+  readonly https?: Listening;
   readonly admin: Listening;
 }
 
@@ -87,6 +89,14 @@ export class Server implements AsyncDisposable {
 
   get port(): number {
     return this.#state().tcp.port;
+  }
+
+  get tlsPort(): number {
+    return this.#state().tls?.port ?? 0;
+  }
+
+  get httpsPort(): number {
+    return this.#state().https?.port ?? 0;
   }
 
   get httpPort(): number {
@@ -275,7 +285,7 @@ function readyIn(line: string): Ready | undefined {
   try {
     const entry = JSON.parse(line) as Partial<Ready> & { readonly msg?: unknown };
     if (entry.msg !== 'ready' || !entry.tcp || !entry.http || !entry.admin) return undefined;
-    return { tcp: entry.tcp, http: entry.http, admin: entry.admin };
+    return entry as Ready;
   } catch {
     return undefined;
   }

@@ -11,6 +11,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { connect as connectSocket, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls';
 import protobuf from 'protobufjs';
 
 const envelopeProto = `
@@ -171,6 +172,10 @@ export interface ConnectOptions {
   readonly onPush?: (message: Message, client: Client) => void;
   readonly onFrame?: (frame: Frame, client: Client) => void;
   readonly localAddress?: string;
+  /** What goes before everything, TLS included. */
+  readonly preface?: Uint8Array;
+  /** Come over TLS. */
+  readonly tls?: TlsOptions;
 }
 
 export interface SendOptions {
@@ -227,10 +232,14 @@ export class Client implements Disposable {
     options: ConnectOptions = {},
   ): Promise<Client> {
     const local = options.localAddress === undefined ? {} : { localAddress: options.localAddress };
-    const socket = connectSocket({ host: at.host, port: at.port, allowHalfOpen: true, noDelay: true, ...local });
+    const to = { host: at.host, port: at.port, allowHalfOpen: true, noDelay: true, ...local };
+    const { tls, preface } = options;
+    const raw = tls === undefined || preface !== undefined ? connectSocket(to) : undefined;
+    if (preface !== undefined) raw?.write(preface);
+    const socket = tls !== undefined ? connectTls(raw ? { socket: raw, ...tls } : { ...to, ...tls }) : raw!;
     const client = new Client(socket, options);
     await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
+      socket.once(options.tls === undefined ? 'connect' : 'secureConnect', resolve);
       socket.once('error', reject);
     });
     return client;

@@ -141,7 +141,7 @@ for (const state of ['with a running server', 'without a running server'] as con
       assert.deepEqual([added?.users, added?.lastSeenAt, added?.online], [1, 0, false]);
       assert.equal(came?.users, 0);
       assert.ok(Number(came?.lastSeenAt) > 0);
-      assert.match(await hawserOn.table('device'), new RegExp(`^${bound} +1 +no +- +\\d{4}-`, 'm'));
+      assert.match(await hawserOn.table('device'), new RegExp(`^${bound} +1 +no +no +no +- +\\d{4}-`, 'm'));
       assert.equal(await hawserOn.remove('device', bound), `${bound} is removed.\n`);
       assert.equal(await hawserOn.row('device', bound), undefined);
     });

@@ -10,7 +10,7 @@ export const noTerminal =
 
 export const escapeCharacter = String.fromCharCode(27);
 /** What moves the cursor and colours; at the end perhaps the beginning of it. */
-const sequences = new RegExp(`${escapeCharacter}(?:\\[[0-9;?]*(?:[A-Za-z]|$)|$)|\r`, 'g');
+export const sequences = new RegExp(`${escapeCharacter}(?:\\[[0-9;?]*(?:[A-Za-z]|$)|$)|\r`, 'g');
 
 const living = new Set<ChildProcess>();
 process.on('exit', () => {

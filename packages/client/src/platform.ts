@@ -1,11 +1,11 @@
 import type { Address, KeyExchange, Locate, Ports, Random, SessionOptions, Time, Transport } from './core/index.ts';
-import { dispatcher } from './dispatcher.ts';
+import { type Ask, dispatcher } from './dispatcher.ts';
 
 /** Where to find a server, and how to reach it. Either `dispatcher` or `server` must be given. */
 export interface ClientOptions extends Partial<SessionOptions> {
   /**
-   * The dispatcher's URL, such as `http://hawser.example.org:9999`. It is asked for a server before each attempt to
-   * connect.
+   * The dispatcher's URL, such as `https://hawser.example.org:9443` or `http://127.0.0.1:9999`. It is asked for a server
+   * before each attempt to connect.
    */
   readonly dispatcher?: string | URL;
   /**
@@ -13,7 +13,10 @@ export interface ClientOptions extends Partial<SessionOptions> {
    * (both in Node only), `ws:`, `wss:`.
    */
   readonly server?: string | URL | Address;
-  /** How to reach the server. Default: what the URL of `server` says; otherwise TCP in Node, WebSocket in browsers. */
+  /**
+   * How to reach the server. Default: what the URL of `server` says; otherwise, in Node, TLS when the dispatcher is asked
+   * over `https:`, else TCP; in browsers WebSocket.
+   */
   readonly transport?: Transport;
   /**
    * Whether to agree on a key and encrypt with it. Default: where the transport is TCP. Without it a server by default
@@ -30,9 +33,12 @@ export interface ClientOptions extends Partial<SessionOptions> {
 /** What Node and browsers do differently. */
 export interface Platform {
   readonly keys: KeyExchange | undefined;
-  readonly defaultTransport: () => Transport;
+  /** @param dispatcher where the server is asked for, if it is */
+  readonly defaultTransport: (dispatcher?: URL) => Transport;
   /** The transport for a URL, by its scheme; `undefined` for a scheme that is not known here. */
   transportFor(url: URL): Transport | undefined;
+  /** How a dispatcher is asked; `undefined`: by `fetch`. */
+  askFor?(dispatcher: URL): Ask | undefined;
 }
 
 const time: Time = {
@@ -74,8 +80,9 @@ function reach(options: ClientOptions, platform: Platform): { transport: Transpo
     throw new TypeError('give either `dispatcher` or `server`');
   }
   if (server === undefined) {
-    const transport = options.transport ?? platform.defaultTransport();
-    return { transport, locate: dispatcher(new URL(options.dispatcher!)) };
+    const url = new URL(options.dispatcher!);
+    const transport = options.transport ?? platform.defaultTransport(url);
+    return { transport, locate: dispatcher(url, { overTls: transport.isTls, ask: platform.askFor?.(url) }) };
   }
   if (typeof server !== 'string' && !(server instanceof URL)) {
     const address = { host: server.host, port: server.port };

@@ -8,6 +8,7 @@ import {
   PushWriter,
   pushHead,
   readAcks,
+  readAddDevice,
   readAuthenticate,
   readDevice,
   readDevices,
@@ -82,9 +83,23 @@ const READERS = [
   {
     read: readAuthenticate,
     required: { id: '"lock-1"' },
-    optional: { version: '7', abilities: '[ "open" ]', nack: 'true' },
-    result: { id: 'lock-1', version: undefined, abilities: undefined, nack: false },
-    full: { id: 'lock-1', version: '7', abilities: '[ "open" ]', nack: true },
+    optional: { version: '7', abilities: '[ "open" ]', nack: 'true', secret: '"s3cret"', code: '"1234"' },
+    result: {
+      id: 'lock-1',
+      version: undefined,
+      abilities: undefined,
+      nack: false,
+      secret: undefined,
+      code: undefined,
+    },
+    full: { id: 'lock-1', version: '7', abilities: '[ "open" ]', nack: true, secret: 's3cret', code: '1234' },
+  },
+  {
+    read: readAddDevice,
+    required: { deviceId: '"lock-1"' },
+    optional: { code: '"1234"' },
+    result: { deviceId: 'lock-1', code: undefined },
+    full: { deviceId: 'lock-1', code: '1234' },
   },
   {
     read: readDevice,
@@ -149,6 +164,8 @@ for (const { read, required, optional, result, full } of READERS) {
       nack: ['must be true or false', '"true"', '1', '0', '""', '[]', '{}'],
       version: ['must be a string or a number', 'true', 'false', '[]', '{}', '["1"]'],
       abilities: ['must be an array', '"[]"', '{}', '1', 'true', '""'],
+      secret: ['must be a string', '1', 'true', '[]', '{}', '["a"]'],
+      code: ['must be a string', '1234', 'false', '[]', '{}'],
       ttl: [`must be a whole number from 1 to ${wireLimits.ttlSecondsMax}`, '"60"', 'true', '[60]', '{}', '""'],
     };
     for (const [name, [says, ...values]] of Object.entries(wrong)) {
@@ -273,6 +290,28 @@ test('a version is kept as its JSON text, string or number', () => {
   }
 });
 
+test('secrets and pairing codes keep within their bounds, in bytes', () => {
+  const of = (name: string, value: string) =>
+    outcome(readAuthenticate(utf8(JSON.stringify({ id: 'a', [name]: value }))));
+  for (const [name, least, most] of [
+    ['secret', 1, wireLimits.secretBytesMax],
+    ['code', wireLimits.codeBytesMin, wireLimits.codeBytesMax],
+  ] as const) {
+    for (const value of ['x'.repeat(least), 'x'.repeat(most), '名'.repeat(Math.floor(most / 3)), ' \n"\u0000']) {
+      assert.equal((of(name, value) as Readonly<Record<string, unknown>>)[name], value);
+    }
+    const says = `"${name}" must have ${least} to ${most} bytes`;
+    for (const value of ['', 'x'.repeat(least - 1), 'x'.repeat(most + 1), '名'.repeat(most / 2), 'abcd\ud800']) {
+      assert.equal(of(name, value), says, JSON.stringify(value));
+    }
+  }
+  // Shown by a person: what is no code is a wrong one.
+  for (const code of ['', '1', 'x'.repeat(10_000)]) {
+    const body = outcome(readAddDevice(utf8(JSON.stringify({ deviceId: 'a', code }))));
+    assert.deepEqual(body, { deviceId: 'a', code });
+  }
+});
+
 test('abilities are kept as their JSON text, white space inside and all', () => {
   for (const abilities of ['[]', '[ ]', '[1,\n{"a":"é"}]', '[["\\u0061"]]']) {
     const result = readAuthenticate(utf8(`{"id":"a","abilities": ${abilities} }`));
@@ -287,6 +326,8 @@ test('the text "null" is not null', () => {
     version: '"null"',
     abilities: undefined,
     nack: false,
+    secret: undefined,
+    code: undefined,
   });
 });
 

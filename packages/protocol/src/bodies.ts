@@ -4,6 +4,7 @@ import { type Code, code } from './code.ts';
 import { type Refusal, type RefusalName, refusals } from './codes.ts';
 import { FieldSet, NOT_FOUND, skipSpace, stringValue } from './json.ts';
 import { wireLimits } from './limits.ts';
+import { isWithin } from './names.ts';
 import { decodeText, encodeText, writeText } from './text.ts';
 
 /** Why a body was refused; `refusal.msg` says which field. */
@@ -38,10 +39,18 @@ export interface AuthenticateBody {
   readonly version: string | undefined;
   readonly abilities: string | undefined;
   readonly nack: boolean;
+  /** What only this device knows, and the pairing code that it gives itself (extensions). */
+  readonly secret: string | undefined;
+  readonly code: string | undefined;
 }
 
 export interface DeviceBody {
   readonly deviceId: string;
+}
+
+export interface AddDeviceBody extends DeviceBody {
+  /** The pairing code that the person was given (extension). Any text: what is no code is a wrong one. */
+  readonly code: string | undefined;
 }
 
 export interface DevicesBody {
@@ -94,6 +103,11 @@ class Fields {
     return text === 'null' ? undefined : text;
   }
 
+  /** An optional text; `undefined` when it is absent or null. */
+  optionalString(field: number): string | undefined | Fault {
+    return this.optional(field) === undefined ? undefined : this.string(field);
+  }
+
   flag(field: number): boolean | Fault {
     const text = this.optional(field);
     if (text === undefined || text === 'false') return false;
@@ -141,7 +155,7 @@ function readVersion(fields: Fields, field: number): string | undefined | Fault 
   return version;
 }
 
-const authenticateFields = new Fields('id', 'version', 'abilities', 'nack');
+const authenticateFields = new Fields('id', 'version', 'abilities', 'nack', 'secret', 'code');
 
 /** cmd 101 */
 export function readAuthenticate(data: Uint8Array): AuthenticateBody | Fault {
@@ -156,17 +170,40 @@ export function readAuthenticate(data: Uint8Array): AuthenticateBody | Fault {
   if (abilities !== undefined && !abilities.startsWith('[')) return fields.fault(2, 'must be an array');
   const nack = fields.flag(3);
   if (nack instanceof Fault) return nack;
-  return { id, version, abilities, nack };
+  const secret = readWithin(fields, 4, 1, wireLimits.secretBytesMax);
+  if (secret instanceof Fault) return secret;
+  const code = readWithin(fields, 5, wireLimits.codeBytesMin, wireLimits.codeBytesMax);
+  if (code instanceof Fault) return code;
+  return { id, version, abilities, nack, secret, code };
+}
+
+function readWithin(fields: Fields, field: number, bytesMin: number, bytesMax: number): string | undefined | Fault {
+  const text = fields.optionalString(field);
+  if (text === undefined || text instanceof Fault || isWithin(text, bytesMin, bytesMax)) return text;
+  return fields.fault(field, `must have ${bytesMin} to ${bytesMax} bytes`);
 }
 
 const deviceFields = new Fields('deviceId');
 
-/** cmd 203 and 204 */
+/** cmd 204 */
 export function readDevice(data: Uint8Array): DeviceBody | Fault {
   const fault = deviceFields.read(data);
   if (fault) return fault;
   const deviceId = deviceFields.string(0);
   return deviceId instanceof Fault ? deviceId : { deviceId };
+}
+
+const addDeviceFields = new Fields('deviceId', 'code');
+
+/** cmd 203 */
+export function readAddDevice(data: Uint8Array): AddDeviceBody | Fault {
+  const fields = addDeviceFields;
+  const fault = fields.read(data);
+  if (fault) return fault;
+  const deviceId = fields.string(0);
+  if (deviceId instanceof Fault) return deviceId;
+  const code = fields.optionalString(1);
+  return code instanceof Fault ? code : { deviceId, code };
 }
 
 const devicesFields = new Fields('after');

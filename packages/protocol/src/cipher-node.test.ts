@@ -219,3 +219,16 @@ test('padding that is none gives -1', () => {
   assert.equal(unpaddedLength(Uint8Array.of(2)), -1, 'it says more than there is');
   for (const block of WRONG_PADDING) assert.equal(unpaddedLength(block), -1, block.toString());
 });
+
+test('works on after a rest', () => {
+  const cipher = new NodeCipher(KEY);
+  const text = new TextEncoder().encode('{"to":"lamp-1"}');
+  for (let i = 0; i < 3; i++) {
+    const bytes = new Uint8Array(text.length + BLOCK_BYTES);
+    bytes.set(text);
+    const encrypted = cipher.encrypt(bytes, 0, text.length);
+    cipher.rest();
+    assert.deepEqual(new Uint8Array(cipher.decrypt(encrypted) ?? []), text);
+    cipher.rest();
+  }
+});

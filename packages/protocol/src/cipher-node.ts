@@ -43,6 +43,12 @@ export class NodeCipher implements Cipher {
     });
   }
 
+  /** The two objects take about 2.5 KiB. */
+  rest(): void {
+    this.#encryptor = undefined;
+    this.#decryptor = undefined;
+  }
+
   #decrypted(data: Uint8Array): Uint8Array {
     this.#decryptor ??= createDecipheriv(this.#algorithm(), this.#key, null).setAutoPadding(false);
     return this.#decryptor.update(data);

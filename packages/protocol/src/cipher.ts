@@ -14,6 +14,9 @@ export interface Cipher {
 
   /** The same for several pieces of data, independent of each other, at little more than the cost of one. */
   decryptAll(pieces: readonly Uint8Array[]): (Uint8Array | undefined)[];
+
+  /** Lets go of what can be made again: nothing was encrypted or decrypted for some time. */
+  rest?(): void;
 }
 
 /** AES works on blocks of this many bytes. */

@@ -72,7 +72,7 @@ test('the refusals that may go away by themselves are code 200 and say so', () =
   const temporary = all.filter(([, { retry }]) => retry);
   assert.deepEqual(
     temporary.map(([name]) => name),
-    ['busy', 'inboxFull', 'storeAway', 'stopping'],
+    ['busy', 'tooManyCodes', 'inboxFull', 'storeAway', 'stopping'],
   );
   for (const [name, refusal] of temporary) {
     assert.equal(refusal.code, code.exception, name);
@@ -95,6 +95,7 @@ test('what is said before closing is what the protocol says', () => {
       ['takenOver', 'cmd 103'],
       ['notProtobuf', 'cmd 3'],
       ['undecryptable', 'cmd 3'],
+      ['badCertificate', 'cmd 3'],
       ['internalError', 'cmd 3'],
     ],
   );

@@ -27,6 +27,11 @@ export const wireLimits = {
   nameBytesMax: 128,
   /** `msgId` of a message, in bytes of UTF-8. */
   msgIdBytesMax: 128,
+  /** `secret` of a device, in bytes of UTF-8: room for 768 random bits as text. */
+  secretBytesMax: 128,
+  /** Pairing code of a device, in bytes of UTF-8: short enough for a label, too long to be guessed in a day. */
+  codeBytesMin: 4,
+  codeBytesMax: 64,
   /** JSON nesting. Far beyond any real message; protects receivers whose parsers recurse. */
   jsonDepthMax: 512,
   /** Frames that cannot be decrypted: each is answered, this one also closes the connection. */
@@ -63,18 +68,82 @@ export const serverLimits = {
   /** The same for answers and acks, which cannot wait elsewhere: reading from the peer pauses. */
   unsentBytesPauseReading: 512 * KIB,
 
+  // TLS
+  /** From connecting to the end of the TLS handshake. */
+  tlsHandshakeTimeoutMs: 10 * SECOND_MS,
+  /** How often the certificate's files are looked at: nobody need tell the server that they are renewed. */
+  certificateCheckMs: 2 * SECOND_MS,
+  /** A certificate that expires within this is warned of, at the start and each day. */
+  certificateExpiryWarnMs: 7 * DAY_MS,
+
+  // Proxies
+  /** From a proxy's connecting to the end of its PROXY header, and the header's size: some 50 bytes, and what else it says. */
+  proxyHeaderTimeoutMs: 5 * SECOND_MS,
+  proxyHeaderBytesMax: 2 * KIB,
+
   // Cryptography
+  /** A session on which nothing came or went for so long lets go of its cipher objects, which are made again in 10 µs. */
+  cipherRestsAfterMs: 5 * SECOND_MS,
   /** A key pair is replaced after this, or after `rsaKeyUsesMax`. */
   rsaKeyAgeMsMax: DAY_MS,
   rsaKeyUsesMax: 1_000_000,
   /** A replaced key still serves connections that were sent it, for this long. */
   rsaKeyGraceMs: 120 * SECOND_MS,
-  /** Key exchanges waiting for the RSA workers; further ones are refused. */
+  /** Key exchanges waiting for the RSA workers; further ones are refused. One address may have as many as are left free. */
   rsaQueueMax: 4_096,
-  /** Passwords waiting to be hashed or verified (19 MiB and about 30 ms each); further ones are refused. */
+  /** The same for passwords to be hashed or verified: about 30 ms each, and 19 MiB for each thread. */
   passwordQueueMax: 1_024,
   /** Longest opaque password, in bytes of UTF-8. */
   passwordBytesMax: 1_024,
+
+  // Against abuse. An address is an IPv4 address or the /64 of an IPv6 one: whoever has one address of a /64 has all.
+  /** Connections of one address: a carrier's or a company's thousands come from one. */
+  connectionsPerAddressMax: 20_000,
+  /** New connections of one address in a second, and key exchanges of it; twice as many at once after a rest. */
+  handshakesPerAddressPerSecondMax: 2_000,
+  /** New connections in all in a second: half of what the event loop can do, so that the other half is for sessions. */
+  connectionsPerSecondMax: 4_000,
+  /**
+   * Connections that have not logged in, of one address and in all, at most half of all connections: one that logs in does
+   * so in a second or two. Beyond the first the newest is refused, beyond the second the oldest that waits for nothing goes.
+   */
+  beforeLoginPerAddressMax: 5_000,
+  beforeLoginMax: 20_000,
+  /** Looked at for one that may go; the others are those for whom the server is at work. */
+  beforeLoginLookedAtMax: 64,
+  /** Addresses, accounts and pairs of them of which is remembered what they used: about 100 bytes each. */
+  bucketsMax: 20_000,
+  /** Failed logins of one address on one account at once; then one in `loginPairRefillMs`. A person mistypes less often. */
+  loginPairFailuresMax: 10,
+  loginPairRefillMs: 20 * SECOND_MS,
+  /** So many of them are forgiven, one in `loginForgivenRefillMs`: whoever mistyped is not taken for an attacker. */
+  loginForgivenMax: 3,
+  loginForgivenRefillMs: 20 * MINUTE_MS,
+  /** Failed logins on one account at once, then one in `loginAccountRefillMs`, for all addresses that are not forgiven. */
+  loginAccountFailuresMax: 100,
+  loginAccountRefillMs: 5 * SECOND_MS,
+  /** Logins of one address under way or failed, on all accounts: as many as may wait for their turn to be hashed. */
+  loginAddressFailuresMax: 500,
+  /** What of these comes back in an hour: mistakes of some thousand people. */
+  loginFailuresPerAddressPerHourMax: 720,
+  /** A login that may not be tried yet waits for so long at most, as clients do for an answer; a later one is refused. */
+  loginDelayMsMax: 20 * SECOND_MS,
+  /** Logins that wait like this, in all, about 500 bytes each; further ones are refused. */
+  loginsDelayedMax: 2_000,
+  /** Addresses from which an account logged in: there it is held up only by its own failures. */
+  knownLoginsMax: 50_000,
+  /** Registrations tried by one address in an hour, and by all: room for a company's first day. All at once if need be. */
+  registrationsPerAddressPerHourMax: 1_000,
+  registrationsPerHourMax: 20_000,
+  /** Devices that a user adds and removes at once (all it may have), then in a second; what is more waits. */
+  bindingsAtOnceMax: 1_000,
+  bindingsPerSecondMax: 10,
+  /** Frames and bytes of one connection in a second: a tenth of what a core can do. Beyond it reading pauses. */
+  sessionFramesPerSecondMax: 10_000,
+  sessionBytesPerSecondMax: 16 * MIB,
+  /** Questions to the dispatcher in a second, of one address and in all; further ones are told that there is no server. */
+  dispatchesPerAddressPerSecondMax: 2_000,
+  dispatchesPerSecondMax: 5_000,
 
   // Delivery
   /** A message pushed but not acked for this long joins the next commit. */
@@ -155,6 +224,39 @@ export const serverLimits = {
   /** Bindings are read again after this: one that another node removed is in force no longer than 5 s. */
   peersTrustedMs: 4 * SECOND_MS,
 
+  // The directory and the bus between nodes
+  /** A node that could not renew its lease for so long is sure of nothing that it holds. Renewed so often: */
+  leaseMs: 3 * SECOND_MS,
+  leaseRenewMs: SECOND_MS,
+  /** Others wait so much longer before they call it void: clocks of two machines do not run apart by more. */
+  leaseMarginMs: 500,
+  /** What the database says of a run while the directory is away holds for so long; others wait for it after a fence. */
+  witnessHoldMs: 2 * SECOND_MS,
+  /** A call of the directory, or of the database about runs, that is not answered by then has failed. */
+  directoryTimeoutMs: 2 * SECOND_MS,
+  /** A node that starts waits so long for the directory: until runs that ended without a word are void. */
+  directoryStartTimeoutMs: 30 * SECOND_MS,
+  /** Calls of the directory that are not answered; further ones fail at once. */
+  directoryCallsMax: 20_000,
+  /** A connection that broke is made anew after this, each further one twice as late. */
+  directoryReconnectMs: 50,
+  directoryReconnectMsMax: SECOND_MS,
+  /** Names that a node holds are gone through so often; one of which nothing was heard for the other is forgotten. */
+  heldNamesSeenEveryMs: 60 * MINUTE_MS,
+  heldNamesKeptMs: 180 * MINUTE_MS,
+  /** Names that a node had, which it knows in case the directory forgets; names at once when it puts it together again. */
+  releasedNamesMax: 200_000,
+  namesAssertedAtOnce: 1_000,
+  /** What a node is to be told of names that others claimed, while it does not listen. */
+  takenNoticesMax: 100_000,
+  /** Bytes on their way to the bus; what comes beyond is dropped, and made up for by the store. */
+  busOutBytesMax: 8 * MIB,
+  /** A batch of packets leaves when it has grown to this; a larger packet is dropped. */
+  busBatchBytesMax: 256 * KIB,
+  busPacketBytesMax: 4 * MIB,
+  /** A node hears its own voice with each renewal; when it has not for so long it listens anew. */
+  busSilenceMs: 5 * SECOND_MS,
+
   // Inboxes
   inboxMessagesMax: 100_000,
   inboxBytesMax: 64 * MIB,
@@ -181,12 +283,51 @@ export const serverLimits = {
   expiryLogMs: 10 * SECOND_MS,
   expiryReceiversLoggedMax: 20,
 
+  // PostgreSQL
+  /** Connections of a node, beside the one for its appends: the database has 100 for all, unless told. */
+  postgresConnectionsMax: 8,
+  /** Calls that wait for one, or for an answer; further ones are told that the store is away. */
+  postgresCallsMax: 10_000,
+  /** A connection that nobody uses is closed after this. */
+  postgresIdleMs: MINUTE_MS,
+  /** To connect; a statement, in the database and on the way. */
+  postgresConnectMs: 5 * SECOND_MS,
+  postgresStatementMs: 15 * SECOND_MS,
+  /** An append with all that it takes to find out what came of it: within the minute that the port allows. */
+  postgresAppendMs: 50 * SECOND_MS,
+  /** After a failure it is tried again after this. */
+  postgresAgainMs: 250,
+  /** Removals and the times of logins wait so long for others to be written with them; so many are at most. */
+  postgresLazyMs: 20,
+  postgresRemovalsMax: 5_000,
+  /** How often the time in service is noted: nodes agree on it within twice this. */
+  postgresRanNotedEveryMs: 10 * SECOND_MS,
+  /** A server that starts waits so long for the one before it to let go of the store. */
+  postgresLockWaitMs: 5 * SECOND_MS,
+
   // Accounts
   devicesPerUserMax: 1_000,
   usersPerDeviceMax: 100,
   /** `abilities` and `version` of a device, as JSON text. */
   abilitiesBytesMax: 8 * KIB,
   versionBytesMax: 256,
+  /**
+   * Wrong pairing codes for one device at once, then one in each interval: six digits hold out for a year. The last of
+   * them are kept for users who were not wrong lately, so that the owner does not wait for whoever guesses.
+   */
+  codeGuessesAtOnceMax: 10,
+  codeGuessesKept: 5,
+  codeGuessEveryMs: MINUTE_MS,
+  /** The same of one user, for whatever device; it was not wrong lately when all of them are there again. */
+  codeGuessesOfUserMax: 10,
+  codeGuessOfUserEveryMs: 60 * MINUTE_MS,
+  /** Names share so many counters, of 8 bytes each, by a hash that nobody outside can foresee. */
+  codeGuessCounters: 65_536,
+  /** A device without a secret that nobody has added is forgotten when it has not come for this long. */
+  deviceAgeMsMax: 30 * DAY_MS,
+  /** Records looked at in one step of that, and the rest after it: no more than 2,000 records a second. */
+  deviceSweepRecords: 200,
+  deviceSweepRestMs: 100,
   /**
    * Answers to cmd 205 being made at once, further ones wait; and records that one of them reads at a time. With 8 KiB each
    * that is 512 KiB in all.

@@ -16,6 +16,23 @@ export function isMsgId(msgId: string): boolean {
   return msgId.length * 3 <= wireLimits.msgIdBytesMax || utf8Length(msgId) <= wireLimits.msgIdBytesMax;
 }
 
+/** Whether a text has so many bytes of UTF-8, and no half of a surrogate pair, for which there are none. */
+export function isWithin(text: string, bytesMin: number, bytesMax: number): boolean {
+  if (text.length > bytesMax || !text.isWellFormed()) return false;
+  const bytes = utf8Length(text);
+  return bytes >= bytesMin && bytes <= bytesMax;
+}
+
+/** Whether `secret` may be the secret of a device. */
+export function isSecret(secret: string): boolean {
+  return isWithin(secret, 1, wireLimits.secretBytesMax);
+}
+
+/** Whether `code` may be the pairing code of a device. */
+export function isPairingCode(code: string): boolean {
+  return isWithin(code, wireLimits.codeBytesMin, wireLimits.codeBytesMax);
+}
+
 /**
  * The password as it is hashed. Clients send the hex MD5 of what was typed, and some drop its leading zeros or write
  * it in capitals, so 1 to 32 hex digits are brought to one form; anything else is opaque.

@@ -4,6 +4,7 @@ import { cmd, decodeEnvelope, decodeText, encodeFrame, encodeText, FrameCutter, 
 import { NodeCipher } from '@hawser/protocol/cipher-node';
 import { Core } from './core/core.ts';
 import { Busy, type Log, type Wire } from './core/ports.ts';
+import { systemDigests } from './digests.ts';
 import { MemoryStore } from './store/memory.ts';
 import { systemTime } from './time.ts';
 
@@ -21,11 +22,12 @@ async function busyCore(): Promise<Core> {
       log,
       store,
       passwords: { hash: busy, verify: busy },
+      digests: systemDigests(),
       rsa: { generate: () => Promise.resolve({ publicDer: new Uint8Array(8), decrypt: busy }) },
       createCipher: (key) => new NodeCipher(key),
       onFatal: (error) => assert.fail(String(error)),
     },
-    { ...serverLimits, allowPlainLogin: true },
+    { ...serverLimits, allowPlainLogin: true, devices: 'tofu', pairing: 'open' },
   );
 }
 
@@ -41,6 +43,7 @@ function answerTo(core: Core, number: number, body: object): Promise<unknown> {
       pause: silent,
       resume: silent,
       end: silent,
+      destroy: silent,
       write(bytes) {
         cutter.push(bytes);
         for (let frame = cutter.next(1e6); frame !== undefined; frame = cutter.next(1e6)) {

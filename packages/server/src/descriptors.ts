@@ -11,14 +11,15 @@ export function descriptorLimit(): number | undefined {
   }
 }
 
-/** The connections for which a limit leaves room; 0 or less when it does not even do for the store. */
-export function connectionsWithin(limit: number | undefined): number {
+/**
+ * The connections for which a limit leaves room; 0 or less when it does not even do for the store.
+ *
+ * @param httpServers the dispatcher, with or without TLS, and the operators' port
+ */
+export function connectionsWithin(limit: number | undefined, httpServers = 2): number {
   if (limit === undefined) return Number.POSITIVE_INFINITY;
-  return limit - serverLimits.descriptorsReserved - HTTP_SERVERS * httpConnectionsWithin(limit);
+  return limit - serverLimits.descriptorsReserved - httpServers * httpConnectionsWithin(limit);
 }
-
-/** The dispatcher, and the operators' port. */
-const HTTP_SERVERS = 2;
 
 /** The connections that each HTTP server may have: a tenth of a low limit, so that they never take the store's. */
 export function httpConnectionsWithin(limit: number | undefined): number {

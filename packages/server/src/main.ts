@@ -1,20 +1,26 @@
 /** The composition root: builds a server from its parts. */
 
 import type { Server as HttpServer } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import { serverLimits } from '@hawser/protocol';
 import type { Logger } from 'pino';
 import { controlPath, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
+import { Certificates } from './certificates.ts';
+import type { Core } from './core/core.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
-import { createDispatcher } from './dispatcher/http.ts';
-import { listenTcp, startListening, type TcpGateway } from './gateway/tcp.ts';
+import { type Choose, createDispatcher, createTlsDispatcher, type Gate } from './dispatcher/http.ts';
+import { type Gateway, startListening } from './gateway/listener.ts';
+import { listenTcp } from './gateway/tcp.ts';
+import { type Credentials, contextOf, listenTls } from './gateway/tls.ts';
 import { watchMemory } from './memory.ts';
 import { operateOn } from './operator.ts';
-import { makeFolder, openParts, StartError, storePath } from './parts.ts';
+import { makeFolder, openParts, StartError } from './parts.ts';
 import type { Settings } from './settings.ts';
 import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
+export { certificateExpiry } from './certificates.ts';
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
 export { boundGarbage } from './memory.ts';
 export { examineStore, type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
@@ -41,7 +47,9 @@ export interface Endpoint {
 
 export interface RunningServer {
   readonly tcp: Endpoint;
+  readonly tls: Endpoint | undefined;
   readonly http: Endpoint;
+  readonly https: Endpoint | undefined;
   readonly admin: Endpoint;
   /** What the dispatcher tells clients. */
   readonly advertised: { readonly ip: string; readonly port: number };
@@ -59,32 +67,65 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
-  const connectionsMax = boundByDescriptors(settings.maxConnections);
+  if (settings.redis !== undefined) {
+    throw new StartError('--redis: a cluster needs a database that its nodes share, which this version cannot use yet');
+  }
+  const connectionsMax = boundByDescriptors(settings.maxConnections, settings.httpsPort !== undefined);
   const data = makeFolder(settings.data);
   const failure = Promise.withResolvers<unknown>();
-  const parts = await openParts(data, settings, log, failure.resolve);
+  const parts = await openParts(data, { ...settings, maxConnections: connectionsMax }, log, failure.resolve);
   const { core, store } = parts;
   const undo: (() => void)[] = [];
   try {
-    const tcp = await listen('--port', settings.port, () =>
-      listenTcp(core, { host: settings.host, port: settings.port, connectionsMax }),
+    const gateways: Gateway[] = [];
+    const stopAccepting = (): void => gateways.forEach((gateway) => void gateway.stopAccepting());
+    undo.push(stopAccepting);
+    const where = { host: settings.host, connectionsMax, open: { count: 0 }, proxies: settings.proxyFrom ?? [] };
+    const tcp = await listen('--port', settings.port, () => listenTcp(core, { ...where, port: settings.port }));
+    gateways.push(tcp);
+    const certificates = certificatesOf(settings, log);
+    if (certificates !== undefined) undo.push(() => certificates.close());
+    const tls = await listenOverTls('--tls-port', certificates, settings.tlsPort, (credentials, port) =>
+      listenTls(core, { ...where, port, credentials, needsCertificate: settings.tlsClientCert === 'required' }),
     );
-    undo.push(() => tcp.stopAccepting());
+    if (tls !== undefined) gateways.push(tls);
     let state: 'serving' | 'stopping' | 'failed' = 'serving';
     const advertised = {
       ip: settings.advertise?.host ?? (settings.host === 'localhost' ? tcp.host : settings.host),
       port: settings.advertise?.port ?? tcp.port,
     };
-    const dispatcher = createDispatcher(() => (state === 'serving' ? advertised : undefined));
+    const advertisedTls = tls && {
+      ip: settings.advertiseTls?.host ?? advertised.ip,
+      port: settings.advertiseTls?.port ?? tls.port,
+    };
+    const choose: Choose = (_id, overTls) => {
+      if (state !== 'serving') return undefined;
+      return overTls ? advertisedTls : advertised;
+    };
+    const gate: Gate = {
+      mayAsk: (address) => core.guard.mayDispatch(address),
+      refusedConnection: () => core.counters.limited.dispatcherConnections++,
+    };
+    const dispatcher = createDispatcher(choose, gate);
     const http = await listen('--http-port', settings.httpPort, () =>
       startListening(dispatcher, settings.host, settings.httpPort, log),
     );
     dispatcher.maxConnections = httpConnectionsWithin(descriptorLimit());
     undo.push(() => closeHttp(dispatcher));
+    const secureDispatcher = await listenOverTls(
+      '--https-port',
+      certificates,
+      settings.httpsPort,
+      (credentials, port) => startTlsDispatcher(core, choose, gate, credentials, settings.host, port),
+    );
+    if (secureDispatcher !== undefined) undo.push(() => closeHttp(secureDispatcher.server));
     const metrics = new Metrics({
       counters: core.counters,
+      certificateExpiresAt: () => certificates?.expiresAt,
       connections: () => core.connections,
       sessions: () => core.directory.size,
+      beforeLogin: () => core.admission.beforeLogin,
+      loginsDelayed: () => core.guard.delayed,
       delivery: () => core.delivery.stats,
       store: () => store.stats,
     });
@@ -108,6 +149,9 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const notingRan = setInterval(() => store.noteRan(core.time.ran()), RAN_NOTED_EVERY_MS);
     const sweep = (): void => {
       core.delivery.sweepInboxes().catch((error: unknown) => log.error({ err: error }, 'inboxes could not be swept'));
+      core.deviceSweep
+        .run()
+        .catch((error: unknown) => log.error({ err: error }, 'devices could not be looked through'));
     };
     const sweeping = setInterval(sweep, serverLimits.expirySweepMs);
     // Also on a server that is never up for as long as that.
@@ -115,9 +159,10 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     void failure.promise.then((error) => {
       state = 'failed';
       const fields = isStoreFailure(error) ? {} : { err: error };
-      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, storePath(data))}; then start the server again`);
-      tcp.stopAccepting();
+      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, parts.storeName)}; then start the server again`);
+      stopAccepting();
     });
+    certificates?.watch();
 
     if (connectionsMax < settings.maxConnections) {
       log.info({ connectionsMax, asked: settings.maxConnections }, 'the descriptor limit bounds the connections');
@@ -130,16 +175,19 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       unwatchMemory();
       clearInterval(sweeping);
       clearTimeout(firstSweep);
-      tcp.stopAccepting();
+      stopAccepting();
+      certificates?.close();
       await core.stop();
-      await withinCloseTimeout(tcp);
-      for (const server of [dispatcher, operators, control]) closeHttp(server);
+      await withinCloseTimeout(gateways);
+      for (const server of [dispatcher, secureDispatcher?.server, operators, control]) closeHttp(server);
       metrics.close();
       await parts.close();
     };
     return {
       tcp: { host: settings.host, port: tcp.port },
+      tls: tls && { host: settings.host, port: tls.port },
       http: { host: settings.host, port: http.port },
+      https: secureDispatcher && { host: settings.host, port: secureDispatcher.port },
       admin: { host: settings.adminHost, port: admin.port },
       advertised,
       data,
@@ -171,25 +219,61 @@ async function listen<Listening>(option: string, port: number, start: () => Prom
   }
 }
 
+function certificatesOf({ tlsCert, tlsKey, tlsClientCa }: Settings, log: Logger): Certificates | undefined {
+  if (tlsCert === undefined || tlsKey === undefined) return undefined;
+  return new Certificates({ cert: tlsCert, key: tlsKey, ca: tlsClientCa }, log);
+}
+
+/** A listener that has the certificate of the moment, if there is to be one. */
+async function listenOverTls<Listening extends { renew(credentials: Credentials): void }>(
+  option: string,
+  certificates: Certificates | undefined,
+  port: number | undefined,
+  start: (credentials: Credentials, port: number) => Promise<Listening>,
+): Promise<Listening | undefined> {
+  if (certificates === undefined || port === undefined) return undefined;
+  const listening = await listen(option, port, () => start(certificates.current, port));
+  certificates.onRenewed((credentials) => listening.renew(credentials));
+  return listening;
+}
+
+async function startTlsDispatcher(
+  core: Core,
+  choose: Choose,
+  gate: Gate,
+  credentials: Credentials,
+  host: string,
+  port: number,
+) {
+  // Clients show their certificates to the server, not here.
+  const context = (of: Credentials) => contextOf({ ...of, ca: undefined });
+  const server = createTlsDispatcher(choose, gate, context(credentials), () => {
+    core.counters.closed.handshakeFailed++;
+  });
+  const listening = await startListening(server, host, port, core.log);
+  server.maxConnections = httpConnectionsWithin(descriptorLimit());
+  return { server, port: listening.port, renew: (next: Credentials) => server.setSecureContext(context(next)) };
+}
+
 /** Fewer connections than asked for when the process may not open that many. */
-function boundByDescriptors(connectionsMax: number): number {
+function boundByDescriptors(connectionsMax: number, isHttps: boolean): number {
   const limit = descriptorLimit();
-  const possible = connectionsWithin(limit);
+  const possible = connectionsWithin(limit, isHttps ? 3 : 2);
   if (possible > 0) return Math.min(possible, connectionsMax);
   throw new StartError(`only ${limit} files may be open at once: raise that with "ulimit -n 100000"`);
 }
 
-function closeHttp(server: HttpServer): void {
-  server.close();
-  server.closeAllConnections();
+function closeHttp(server: HttpServer | HttpsServer | undefined): void {
+  server?.close();
+  server?.closeAllConnections();
 }
 
 /** Connections get to flush; those that do not are forced by then. */
-function withinCloseTimeout(tcp: TcpGateway): Promise<void> {
+function withinCloseTimeout(gateways: readonly Gateway[]): Promise<unknown> {
   const timeout = new Promise<void>((resolveTimeout) => {
     setTimeout(resolveTimeout, serverLimits.closeTimeoutMs + 500).unref();
   });
-  return Promise.race([tcp.closed(), timeout]);
+  return Promise.race([Promise.all(gateways.map((gateway) => gateway.closed())), timeout]);
 }
 
 async function withinStopTimeout(stopping: Promise<void>): Promise<void> {

@@ -21,6 +21,8 @@ export interface Operations extends AsyncDisposable {
 
 export interface OpenOptions {
   readonly makes?: boolean;
+  /** The database that the store is in, where no server runs. */
+  readonly postgres?: string | undefined;
   /** Told, in a line, what the log of a server would say in earnest. */
   readonly onWarning?: (text: string) => void;
 }
@@ -31,7 +33,7 @@ export interface OpenOptions {
  */
 export async function openOperations(
   folder: string,
-  { makes = false, onWarning = () => {} }: OpenOptions = {},
+  { makes = false, postgres, onWarning = () => {} }: OpenOptions = {},
 ): Promise<Operations> {
   const data = dataPath(folder);
   if (await isServed(controlPath(data)).catch(rejectAsOperator)) {
@@ -42,15 +44,20 @@ export async function openOperations(
       async [Symbol.asyncDispose]() {},
     };
   }
-  const isNew = !existsSync(storePath(data));
+  const isNew = postgres === undefined && !existsSync(storePath(data));
   if (isNew && !makes) throw new OperatorError(`--data: ${data} is not the data folder of a server`);
   const { promise: failed, reject: fail } = Promise.withResolvers<never>();
   failed.catch(() => {});
-  const parts = await openParts(makeFolder(folder), readSettings({ data }, {}), warningLog(onWarning), fail);
+  const parts = await openParts(
+    makeFolder(folder),
+    readSettings({ data, ...(postgres !== undefined && { postgres }) }, {}),
+    warningLog(onWarning),
+    fail,
+  );
   const operate = operateOn(parts);
   const rejectAsFailed = (error: unknown): never => {
     if (!isStoreFailure(error)) throw error;
-    throw new OperatorError(whyFailed(error, storePath(data)), { cause: error });
+    throw new OperatorError(whyFailed(error, parts.storeName), { cause: error });
   };
   return {
     data,

@@ -1,7 +1,8 @@
+import { isName, isPairingCode, isSecret, wireLimits } from '@hawser/protocol';
 import type { Core } from './core/core.ts';
-import type { DeviceRecord, StoredMessage } from './core/ports.ts';
+import { type DeviceRecord, LOCKED, type Provision, type StoredMessage } from './core/ports.ts';
 import type { BackupSeal } from './store/backup.ts';
-import type { LevelStore } from './store/level.ts';
+import type { ServedStore } from './store/served.ts';
 
 /** What an operator asked for cannot be done; the message is for the operator. */
 export class OperatorError extends Error {}
@@ -22,6 +23,11 @@ export interface DeviceRow {
   readonly lastSeenAt: number;
   readonly users: number;
   readonly online: boolean;
+  /** `locked`: revoked, or lost to damage; nobody comes as it before it gets a new one. */
+  readonly secret: 'none' | 'set' | 'locked';
+  readonly code: 'none' | 'set' | 'locked';
+  /** The operator has vouched for it. */
+  readonly provisioned: boolean;
 }
 
 export interface InboxRow {
@@ -95,10 +101,10 @@ const ANSWER_AFTER_MS = 200;
  */
 export class Operator {
   readonly #core: Core;
-  readonly #store: LevelStore;
+  readonly #store: ServedStore;
   #backup: BackupState = { doneBytes: 0, totalBytes: 0, seal: null, error: 'no backup was begun' };
 
-  constructor(core: Core, store: LevelStore) {
+  constructor(core: Core, store: ServedStore) {
     this.#core = core;
     this.#store = store;
   }
@@ -126,6 +132,53 @@ export class Operator {
     if (!(await this.#core.removeName(name, 'device'))) throw new OperatorError(`there is no device ${quoted(name)}`);
   }
 
+  // ---- what devices prove themselves by
+
+  /**
+   * Adds a device that is not known, or was added and never came. An empty code is none. `known` when it is there already:
+   * then nothing is changed.
+   */
+  async addDevice({ name, secret, code }: { name: string; secret: string; code: string }): Promise<'added' | 'known'> {
+    const provision = { secret: this.#digestOfSecret(secret), code: this.#digestOfCode(code) };
+    return (await this.#provision(name, provision, 'new')) === 'known' ? 'known' : 'added';
+  }
+
+  /** Gives a device a new secret, whatever it had; its session ends. */
+  async setSecret({ name, secret }: { name: string; secret: string }): Promise<void> {
+    await this.#provision(name, { secret: this.#digestOfSecret(secret) }, 'known');
+  }
+
+  /** Nobody comes as this device any more, before it gets a new secret; its session ends. */
+  async revokeDevice({ name }: { name: string }): Promise<void> {
+    await this.#provision(name, { secret: LOCKED }, 'known');
+  }
+
+  /** Gives a device a new pairing code; an empty one takes it away. Who has added it keeps it. */
+  async setCode({ name, code }: { name: string; code: string }): Promise<void> {
+    await this.#provision(name, { code: this.#digestOfCode(code) ?? null }, 'known');
+  }
+
+  async #provision(name: string, provision: Provision, which: 'new' | 'known'): Promise<'done' | 'known'> {
+    if (!isName(name))
+      throw new OperatorError(`${quoted(name)} is no id: an id has 1 to 128 bytes and no control characters`);
+    const result = await this.#core.provision(name, provision, which);
+    if (result === 'is a user') throw new OperatorError(`${quoted(name)} is a user`);
+    if (result === 'unknown') throw new OperatorError(`there is no device ${quoted(name)}`);
+    return result;
+  }
+
+  #digestOfSecret(secret: string): string {
+    if (!isSecret(secret)) throw new OperatorError(`a secret has 1 to ${wireLimits.secretBytesMax} bytes`);
+    return this.#core.digests.digest(secret);
+  }
+
+  #digestOfCode(code: string): string | undefined {
+    if (code === '') return undefined;
+    const { codeBytesMin, codeBytesMax } = wireLimits;
+    if (!isPairingCode(code)) throw new OperatorError(`a pairing code has ${codeBytesMin} to ${codeBytesMax} bytes`);
+    return this.#core.digests.digest(code);
+  }
+
   /** Users in byte order behind `after`, up to 500 of them. */
   async listUsers({ after }: { after: string }): Promise<UserRow[]> {
     const { directory } = this.#core;
@@ -146,13 +199,19 @@ export class Operator {
     const { store, directory } = this.#core;
     const rows = await store.list('device', after, ROWS_MAX);
     return Promise.all(
-      rows.map(async ([id, record]) => ({
-        id,
-        createdAt: (record as DeviceRecord).createdAt,
-        lastSeenAt: (record as DeviceRecord).lastSeenAt,
-        users: (await store.peers(id, 'device')).length,
-        online: directory.get(id) !== undefined,
-      })),
+      rows.map(async ([id, record]) => {
+        const { createdAt, lastSeenAt, secret, code, provisioned } = record as DeviceRecord;
+        return {
+          id,
+          createdAt,
+          lastSeenAt,
+          users: (await store.peers(id, 'device')).length,
+          online: directory.get(id) !== undefined,
+          secret: stateOf(secret),
+          code: stateOf(code),
+          provisioned: provisioned === true,
+        };
+      }),
     );
   }
 
@@ -266,6 +325,10 @@ export const operations = {
   setPassword: ['name', 'password'],
   removeUser: ['name'],
   removeDevice: ['name'],
+  addDevice: ['name', 'secret', 'code'],
+  setSecret: ['name', 'secret'],
+  revokeDevice: ['name'],
+  setCode: ['name', 'code'],
   listUsers: ['after'],
   listDevices: ['after'],
   listInboxes: ['after'],
@@ -282,7 +345,7 @@ export type Operation = keyof typeof operations;
 
 export interface OperatedOn {
   readonly core: Core;
-  readonly store: LevelStore;
+  readonly store: ServedStore;
 }
 
 /** Runs an operation by its name, when it is one and its argument has what it takes. */
@@ -297,6 +360,11 @@ export function operateOn({ core, store }: OperatedOn): (name: string, argument:
     }
     return operator[operation](argument as never);
   };
+}
+
+function stateOf(digest: string | undefined): 'none' | 'set' | 'locked' {
+  if (digest === undefined) return 'none';
+  return digest === LOCKED ? 'locked' : 'set';
 }
 
 function quoted(name: string): string {

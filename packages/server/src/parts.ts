@@ -7,8 +7,11 @@ import { NodeCipher } from '@hawser/protocol/cipher-node';
 import { CONTROL_PATH_BYTES_MAX, controlPath } from './admin/control.ts';
 import { Core } from './core/core.ts';
 import type { Log } from './core/ports.ts';
+import { systemDigests } from './digests.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
+import { PostgresStore } from './store/postgres/store.ts';
+import type { ServedStore } from './store/served.ts';
 import { StoreUnusable } from './store/unusable.ts';
 import { systemTime } from './time.ts';
 import { WorkerPasswords, WorkerRsa } from './workers/crypto.ts';
@@ -18,7 +21,9 @@ export class StartError extends Error {}
 
 export interface Parts {
   readonly core: Core;
-  readonly store: LevelStore;
+  readonly store: ServedStore;
+  /** What the store is called where it fails. */
+  readonly storeName: string;
   /** Stops the core if it has not been, and closes what is below it. */
   close(): Promise<void>;
 }
@@ -30,23 +35,38 @@ export async function openParts(
   log: Log,
   onFatal: (error: unknown) => void,
 ): Promise<Parts> {
-  const store = await openStore(data, settings, log, onFatal);
+  const { store, ran, storeName } = await openStore(data, settings, log, onFatal);
   const rsa = new WorkerRsa();
   const passwords = new WorkerPasswords();
-  const time = systemTime(store.ranBefore);
+  const digests = systemDigests();
+  const time = systemTime(ran);
   const closeAll = (): Promise<unknown> => Promise.all([store.close(), rsa.close(), passwords.close()]);
   let core: Core;
   try {
     core = await Core.open(
-      { time, log, store, passwords, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
+      { time, log, store, passwords, digests, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
       {
         loginTimeoutMs: settings.loginTimeout,
         idleTimeoutMs: settings.idleTimeout,
         allowPlainLogin: settings.allowPlainLogin,
+        devices: settings.devices,
+        pairing: settings.pairing,
+        deviceAgeMsMax: settings.deviceAge,
+        requireEncryption: settings.requireEncryption,
         persistAfterMs: settings.persistAfter,
         redeliveryAfterMs: settings.redeliveryAfter,
         backlogAfterMs: settings.backlogAfter,
         inboxAgeMsMax: settings.inboxAge,
+        isRegistrationClosed: settings.registration === 'closed',
+        limits: {
+          connectionsMax: settings.maxConnections,
+          connectionsPerAddressMax: settings.connectionsPerAddress,
+          handshakesPerAddressPerSecondMax: settings.handshakesPerAddress,
+          loginFailuresPerAddressPerHourMax: settings.loginFailuresPerAddress,
+          registrationsPerAddressPerHourMax: settings.registrationsPerAddress,
+          sessionFramesPerSecondMax: settings.sessionFrames,
+          sessionBytesPerSecondMax: settings.sessionBytes,
+        },
       },
     );
   } catch (error) {
@@ -56,6 +76,7 @@ export async function openParts(
   return {
     core,
     store,
+    storeName,
     async close() {
       await core.stop();
       store.noteRan(time.ran());
@@ -64,26 +85,34 @@ export async function openParts(
   };
 }
 
+interface OpenStore {
+  readonly store: ServedStore;
+  readonly ran: number | (() => number);
+  readonly storeName: string;
+}
+
 async function openStore(
   data: string,
   settings: Settings,
   log: Log,
   onError: (error: unknown) => void,
-): Promise<LevelStore> {
+): Promise<OpenStore> {
+  const limits = {
+    messagesMax: settings.inboxMessages,
+    bytesMax: settings.inboxBytes,
+    senderShare: serverLimits.inboxSenderShare,
+  };
+  const { postgres: url } = settings;
   try {
-    return await LevelStore.open({
-      folder: storePath(data),
-      log,
-      onError,
-      limits: {
-        messagesMax: settings.inboxMessages,
-        bytesMax: settings.inboxBytes,
-        senderShare: serverLimits.inboxSenderShare,
-      },
-    });
+    if (url !== undefined) {
+      const store = await PostgresStore.open({ url, log, onError, limits });
+      return { store, ran: () => store.ran(), storeName: 'the database' };
+    }
+    const store = await LevelStore.open({ folder: storePath(data), log, onError, limits });
+    return { store, ran: store.ranBefore, storeName: storePath(data) };
   } catch (error) {
     if (!(error instanceof StoreUnusable)) throw error;
-    throw new StartError(`--data: ${error.message}`, { cause: error });
+    throw new StartError(`${url === undefined ? '--data' : '--postgres'}: ${error.message}`, { cause: error });
   }
 }
 

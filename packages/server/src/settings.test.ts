@@ -18,8 +18,18 @@ import {
 fc.configureGlobal({ seed: Number(process.env.HAWSER_SEED ?? 1) });
 
 /** Further options that a value needs beside it. */
+const pem = { tlsCert: 'cert.pem', tlsKey: 'key.pem' };
 const beside: Partial<Record<SettingName, Partial<Record<SettingName, string>>>> = {
   host: { advertise: 'im.example.org' },
+  tlsPort: pem,
+  httpsPort: pem,
+  tlsCert: { ...pem, tlsPort: '0' },
+  tlsKey: { ...pem, httpsPort: '0' },
+  tlsClientCa: { ...pem, tlsPort: '0' },
+  tlsClientCert: { ...pem, tlsPort: '0', tlsClientCa: 'ca.pem' },
+  advertiseTls: { ...pem, tlsPort: '0' },
+  redis: { node: 'n1' },
+  node: { redis: 'redis://127.0.0.1' },
 };
 
 function readOption(name: SettingName, text: string): unknown {
@@ -27,7 +37,8 @@ function readOption(name: SettingName, text: string): unknown {
 }
 
 function readVariable(name: SettingName, text: string): unknown {
-  return readSettings({ ...beside[name] }, { [variableOf(name)]: text })[name];
+  const { [name]: _, ...others } = beside[name] ?? {};
+  return readSettings(others, { [variableOf(name)]: text })[name];
 }
 
 function refusal(read: () => unknown): string {
@@ -49,6 +60,12 @@ interface Expectation {
   readonly good: readonly (readonly [string, unknown])[];
   readonly bad: readonly string[];
   readonly must: string;
+  readonly isSecret?: boolean;
+}
+
+function redis(more: object): object {
+  const login = { username: undefined, password: undefined };
+  return { kind: 'single', hosts: [], path: undefined, master: undefined, tls: false, ...login, database: 0, ...more };
 }
 
 const mustBePort = 'must be a port from 0 to 65535';
@@ -78,6 +95,25 @@ function seconds(option: string, variable: string, preset: number, most: number)
     ],
     bad: ['', '0', '0.0', '-1', String(most + 1), `${most}.1`, '1s', '1e1', '.5', 'never', ' 1'],
     must: `must be a number above 0 and at most ${most}`,
+  };
+}
+
+function file(option: string, variable: string): Expectation {
+  const good = ['/etc/hawser/cert.pem', 'a b', '.'].map((each) => [each, each] as const);
+  return { option, variable, preset: undefined, good, bad: [''], must: 'must be the path of a file' };
+}
+
+function count(option: string, variable: string, preset: number): Expectation {
+  return {
+    option,
+    variable,
+    preset,
+    good: [
+      ['1', 1],
+      ['999999999999999', 999_999_999_999_999],
+    ],
+    bad: badCounts,
+    must: mustBeCount,
   };
 }
 
@@ -146,6 +182,97 @@ const expected: Record<SettingName, Expectation> = {
     ],
     must: mustBeAdvertised,
   },
+  postgres: {
+    option: '--postgres',
+    variable: 'HAWSER_POSTGRES',
+    preset: undefined,
+    good: [
+      ...['postgres://db', 'postgresql://hawser:s%40crët@db.example.org:5433/hawser?sslmode=require'],
+      ...['postgres://hawser@/hawser?host=%2Fvar%2Frun%2Fpostgresql', 'postgres://[::1]:5432/hawser'],
+    ].map((each) => [each, each]),
+    bad: [
+      '',
+      'db',
+      'host=db dbname=hawser',
+      'http://db/hawser',
+      'postgres://',
+      'postgres:// db',
+      'postgres://a:b:c@d:e/f',
+    ],
+    must: 'must be a URL such as postgres://user:password@host:5432/database',
+    isSecret: true,
+  },
+  tlsPort: {
+    option: '--tls-port',
+    variable: 'HAWSER_TLS_PORT',
+    preset: undefined,
+    good: goodPorts,
+    bad: badPorts,
+    must: mustBePort,
+  },
+  httpsPort: {
+    option: '--https-port',
+    variable: 'HAWSER_HTTPS_PORT',
+    preset: undefined,
+    good: goodPorts,
+    bad: badPorts,
+    must: mustBePort,
+  },
+  tlsCert: file('--tls-cert', 'HAWSER_TLS_CERT'),
+  tlsKey: file('--tls-key', 'HAWSER_TLS_KEY'),
+  tlsClientCa: file('--tls-client-ca', 'HAWSER_TLS_CLIENT_CA'),
+  tlsClientCert: {
+    option: '--tls-client-cert',
+    variable: 'HAWSER_TLS_CLIENT_CERT',
+    preset: 'optional',
+    good: [
+      ['optional', 'optional'],
+      ['required', 'required'],
+    ],
+    bad: ['', 'none', 'true', 'Required'],
+    must: 'must be optional or required',
+  },
+  advertiseTls: {
+    option: '--advertise-tls',
+    variable: 'HAWSER_ADVERTISE_TLS',
+    preset: undefined,
+    good: [
+      ['im.example.org', { host: 'im.example.org', port: undefined }],
+      ['im.example.org:8889', { host: 'im.example.org', port: 8889 }],
+    ],
+    bad: ['', ':7000', '0.0.0.0', 'tls://a'],
+    must: mustBeAdvertised,
+  },
+  proxyFrom: {
+    option: '--proxy-from',
+    variable: 'HAWSER_PROXY_FROM',
+    preset: undefined,
+    good: [
+      ['192.0.2.7', [{ address: '192.0.2.7', bits: 32 }]],
+      [
+        '10.0.0.0/8,2001:db8::/32,::1',
+        [
+          { address: '10.0.0.0', bits: 8 },
+          { address: '2001:db8::', bits: 32 },
+          { address: '::1', bits: 128 },
+        ],
+      ],
+      ['0.0.0.0/0', [{ address: '0.0.0.0', bits: 0 }]],
+    ],
+    bad: [
+      '',
+      ',',
+      '10.0.0.0/33',
+      '10.0.0/8',
+      '::1/129',
+      '10.0.0.1/',
+      '10.0.0.1/8/8',
+      '10.0.0.1, 10.0.0.2',
+      'proxy',
+      'fe80::1%lo',
+    ],
+    must: 'must be addresses or networks such as 10.0.0.0/8, with commas between them',
+  },
   data: {
     option: '--data',
     variable: 'HAWSER_DATA',
@@ -173,6 +300,20 @@ const expected: Record<SettingName, Expectation> = {
     bad: badCounts,
     must: mustBeCount,
   },
+  connectionsPerAddress: count('--connections-per-address', 'HAWSER_CONNECTIONS_PER_ADDRESS', 20_000),
+  handshakesPerAddress: count('--handshakes-per-address', 'HAWSER_HANDSHAKES_PER_ADDRESS', 2_000),
+  loginFailuresPerAddress: count('--login-failures-per-address', 'HAWSER_LOGIN_FAILURES_PER_ADDRESS', 720),
+  registration: {
+    option: '--registration',
+    variable: 'HAWSER_REGISTRATION',
+    preset: 'open',
+    good: ['open', 'closed'].map((each) => [each, each]),
+    bad: ['', 'OPEN', 'true', 'no'],
+    must: 'must be open or closed',
+  },
+  registrationsPerAddress: count('--registrations-per-address', 'HAWSER_REGISTRATIONS_PER_ADDRESS', 1_000),
+  sessionFrames: count('--session-frames', 'HAWSER_SESSION_FRAMES', 10_000),
+  sessionBytes: count('--session-bytes', 'HAWSER_SESSION_BYTES', 16 * 1024 * 1024),
   allowPlainLogin: {
     option: '--allow-plain-login',
     variable: 'HAWSER_ALLOW_PLAIN_LOGIN',
@@ -184,6 +325,45 @@ const expected: Record<SettingName, Expectation> = {
       ['0', false],
     ],
     bad: ['', 'yes', 'TRUE', 'on', '2'],
+    must: 'must be true or false',
+  },
+  devices: {
+    option: '--devices',
+    variable: 'HAWSER_DEVICES',
+    preset: 'tofu',
+    good: ['open', 'tofu', 'provisioned'].map((each) => [each, each]),
+    bad: ['', 'TOFU', 'closed', 'code'],
+    must: 'must be one of open, tofu, provisioned',
+  },
+  pairing: {
+    option: '--pairing',
+    variable: 'HAWSER_PAIRING',
+    preset: 'open',
+    good: ['open', 'code'].map((each) => [each, each]),
+    bad: ['', 'Open', 'closed', '1234'],
+    must: 'must be one of open, code',
+  },
+  deviceAge: {
+    option: '--device-age',
+    variable: 'HAWSER_DEVICE_AGE',
+    preset: serverLimits.deviceAgeMsMax,
+    good: [
+      ['1', 86_400_000],
+      ['0.5', 43_200_000],
+      ['3650', 315_360_000_000],
+    ],
+    bad: ['', '0', '-1', '3651', '1d', 'never'],
+    must: 'must be a number above 0 and at most 3650',
+  },
+  requireEncryption: {
+    option: '--require-encryption',
+    variable: 'HAWSER_REQUIRE_ENCRYPTION',
+    preset: false,
+    good: [
+      ['true', true],
+      ['0', false],
+    ],
+    bad: ['', 'yes', 'TRUE'],
     must: 'must be true or false',
   },
   loginTimeout: seconds('--login-timeout', 'HAWSER_LOGIN_TIMEOUT', serverLimits.loginTimeoutMs, 3600),
@@ -230,9 +410,62 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', '0', '-1', '3651', '30d'],
     must: 'must be a number above 0 and at most 3650',
   },
+  redis: {
+    option: '--redis',
+    variable: 'HAWSER_REDIS',
+    preset: undefined,
+    good: [
+      ['redis://127.0.0.1', redis({ hosts: [{ host: '127.0.0.1', port: 6379 }] })],
+      ['redis://[::1]:7000/3', redis({ hosts: [{ host: '::1', port: 7000 }], database: 3 })],
+      [
+        'rediss://me:a%40b:c@redis.example:1',
+        redis({ hosts: [{ host: 'redis.example', port: 1 }], tls: true, username: 'me', password: 'a@b:c' }),
+      ],
+      ['redis://:pw@r', redis({ hosts: [{ host: 'r', port: 6379 }], password: 'pw' })],
+      ['unix:///run/redis.sock', redis({ path: '/run/redis.sock' })],
+      [
+        'redis+sentinel://a,b:7/main',
+        redis({
+          kind: 'sentinel',
+          hosts: [
+            { host: 'a', port: 26_379 },
+            { host: 'b', port: 7 },
+          ],
+          master: 'main',
+        }),
+      ],
+      [
+        'redis+cluster://a,b:7',
+        redis({
+          kind: 'cluster',
+          hosts: [
+            { host: 'a', port: 6379 },
+            { host: 'b', port: 7 },
+          ],
+        }),
+      ],
+    ],
+    bad: [
+      ...['', 'localhost', 'http://a', 'redis://', 'redis://a,b', 'redis://a:0', 'redis://a:65536', 'redis://a/x'],
+      ...['redis+sentinel://a', 'redis+sentinel://a/', 'redis+cluster://a/1', 'redis://[a]', 'unix://a', 'redis://a b'],
+      ...['redis://%zz:secret@a', 'redis://:secret@', 'redis+cluster://u:secret@a,,b'],
+    ],
+    must:
+      'must be redis://HOST:PORT, redis+sentinel://HOST:PORT,HOST:PORT/MASTER, redis+cluster://HOST:PORT,HOST:PORT or ' +
+      'unix:///PATH, with rediss for TLS and USER:PASSWORD@ before the first host',
+    isSecret: true,
+  },
+  node: {
+    option: '--node',
+    variable: 'HAWSER_NODE',
+    preset: undefined,
+    good: ['n1', 'eu-west-3', 'A', 'x'.repeat(32)].map((each) => [each, each]),
+    bad: ['', '-a', 'a-', 'a.b', 'a b', 'ä', 'x'.repeat(33), 'a\n'],
+    must: 'must be up to 32 letters, digits and hyphens, with no hyphen at either end',
+  },
 };
 
-for (const [key, { option, variable, preset, good, bad, must }] of Object.entries(expected)) {
+for (const [key, { option, variable, preset, good, bad, must, isSecret }] of Object.entries(expected)) {
   const name = key as SettingName;
   describe(option, () => {
     test(`is called so, and ${variable} in the environment`, () => {
@@ -253,7 +486,7 @@ for (const [key, { option, variable, preset, good, bad, must }] of Object.entrie
 
     test('refuses impossible values, naming their source, what they must be, and what they are', () => {
       for (const text of bad) {
-        const what = `${must}, not ${JSON.stringify(text)}`;
+        const what = isSecret === true ? must : `${must}, not ${JSON.stringify(text)}`;
         assert.equal(
           refusal(() => readOption(name, text)),
           `${option} ${what}`,
@@ -306,6 +539,36 @@ test('a host that other machines can reach needs --advertise', () => {
     assert.equal(readSettings({ host, advertise: 'a' }, {}).host, host);
     assert.equal(readSettings({ host }, { HAWSER_ADVERTISE: 'a' }).host, host);
   }
+});
+
+test('what TLS needs beside a setting is named, and what would have no effect', () => {
+  for (const [given, message] of [
+    [{ tlsPort: '1' }, '--tls-port and --https-port need --tls-cert and --tls-key'],
+    [{ httpsPort: '1', tlsCert: 'c' }, '--tls-port and --https-port need --tls-cert and --tls-key'],
+    [pem, '--tls-cert and --tls-key have no effect without --tls-port or --https-port'],
+    [
+      { ...pem, httpsPort: '1', tlsClientCa: 'a' },
+      '--tls-client-ca and --advertise-tls have no effect without --tls-port',
+    ],
+    [{ advertiseTls: 'a' }, '--tls-client-ca and --advertise-tls have no effect without --tls-port'],
+    [{ ...pem, tlsPort: '1', tlsClientCert: 'required' }, '--tls-client-cert required needs --tls-client-ca'],
+  ] as const) {
+    assert.equal(
+      refusal(() => readSettings(given, {})),
+      message,
+    );
+  }
+});
+
+test('a node of a cluster has a name, and a Redis', () => {
+  assert.equal(
+    refusal(() => readSettings({ redis: 'redis://:secret@a' }, {})),
+    '--redis is for nodes of a cluster: say with --node NAME what this one is called',
+  );
+  assert.equal(
+    refusal(() => readSettings({ node: 'n1' }, {})),
+    '--node is for nodes of a cluster: say with --redis URL where they find each other',
+  );
 });
 
 test('a host of this machine alone needs none', () => {

@@ -5,6 +5,9 @@
 
 import { BlockList, isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
+import { parseRedisAddress, type RedisAddress } from './cluster/redis/address.ts';
+import { devicesModes } from './core/identity.ts';
+import { pairingModes } from './core/pairing.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
 export class SettingError extends Error {}
@@ -15,6 +18,8 @@ export interface Setting<Value> {
   readonly help: string;
   /** As it would be written; `undefined` when there is none. */
   readonly fallback: string | undefined;
+  /** There may be a password in it: it is shown to nobody, not when it is wrong either. */
+  readonly isSecret?: boolean;
   /** Throws an `Error` that says what a value must be. */
   parse(text: string): Value;
 }
@@ -26,6 +31,15 @@ function setting<Value>(
   parse: (text: string) => Value,
 ): Setting<Value> {
   return { placeholder, fallback, help, parse };
+}
+
+/** One without a default. */
+function optional<Value>(
+  placeholder: string,
+  help: string,
+  parse: (text: string) => Value,
+): Setting<Value> & { readonly fallback: undefined } {
+  return { placeholder, fallback: undefined, help, parse };
 }
 
 function flag(help: string): Setting<boolean> {
@@ -46,16 +60,77 @@ export const settings = {
     readHost,
   ),
   adminPort: setting('PORT', '9998', 'HTTP port for operators: health and metrics', readPort),
-  advertise: {
-    placeholder: 'HOST[:PORT]',
-    fallback: undefined,
-    help: 'what the dispatcher tells clients; needed when the host is not loopback',
-    parse: readAdvertise,
-  } satisfies Setting<Advertise>,
+  advertise: optional(
+    'HOST[:PORT]',
+    'what the dispatcher tells clients; needed when the host is not loopback',
+    readAdvertise,
+  ),
+  tlsPort: optional('PORT', 'TLS port for clients; 0 takes a free one', readPort),
+  httpsPort: optional('PORT', 'HTTPS port of the dispatcher', readPort),
+  tlsCert: optional('FILE', 'certificate for both, with its chain, in PEM; looked at for a new one', readFile),
+  tlsKey: optional('FILE', 'the key of it, in PEM', readFile),
+  tlsClientCa: optional(
+    'FILE',
+    'clients may show certificates that these (PEM) have signed: CN is who they are',
+    readFile,
+  ),
+  tlsClientCert: setting('WHETHER', 'optional', 'optional or required: whether they must', readWhether),
+  advertiseTls: optional('HOST[:PORT]', 'what the dispatcher tells clients that ask for TLS', readAdvertise),
+  proxyFrom: optional('CIDR[,CIDR]', 'proxies that send a PROXY v2 header, which names the client', readNetworks),
+  postgres: {
+    ...optional('URL', 'store everything in this PostgreSQL database, not in the folder', readPostgres),
+    isSecret: true,
+  },
   data: setting('FOLDER', './hawser-data', 'where everything is stored', readFolder),
   logLevel: setting('LEVEL', 'info', 'trace, debug, info, warn, error or silent', readLogLevel),
   maxConnections: setting('COUNT', String(serverLimits.connectionsMax), 'connections in all', readCount),
+  connectionsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.connectionsPerAddressMax),
+    'connections of one address (of one /64 for IPv6)',
+    readCount,
+  ),
+  handshakesPerAddress: setting(
+    'COUNT',
+    String(serverLimits.handshakesPerAddressPerSecondMax),
+    'new connections, and key exchanges, of one address a second',
+    readCount,
+  ),
+  loginFailuresPerAddress: setting(
+    'COUNT',
+    String(serverLimits.loginFailuresPerAddressPerHourMax),
+    'failed logins an hour that do not hold up others of the same address',
+    readCount,
+  ),
+  registration: setting('MODE', 'open', 'open: anyone may register; closed: the operator adds users', readRegistration),
+  registrationsPerAddress: setting(
+    'COUNT',
+    String(serverLimits.registrationsPerAddressPerHourMax),
+    'registrations that one address may try an hour',
+    readCount,
+  ),
+  sessionFrames: setting(
+    'COUNT',
+    String(serverLimits.sessionFramesPerSecondMax),
+    'frames read of one connection a second; more of them wait',
+    readCount,
+  ),
+  sessionBytes: setting(
+    'BYTES',
+    String(serverLimits.sessionBytesPerSecondMax),
+    'bytes read of one connection a second; more of them wait',
+    readCount,
+  ),
   allowPlainLogin: flag('let users log in without encryption from other machines'),
+  devices: setting('MODE', 'tofu', 'which devices may come: open, tofu or provisioned', readOneOf(devicesModes)),
+  pairing: setting('MODE', 'open', 'who may add a device: open, or code', readOneOf(pairingModes)),
+  deviceAge: setting(
+    'DAYS',
+    '30',
+    'forget a device that nobody added when it stays away for so long',
+    readMs(day, 3650),
+  ),
+  requireEncryption: flag('without TLS, refuse every frame in the clear but heartbeats and key agreement'),
   loginTimeout: setting('SECONDS', '60', 'close a connection that has not logged in by then', readMs(second, 3600)),
   idleTimeout: setting('SECONDS', '150', 'close a connection that sends nothing for so long', readMs(second, 86_400)),
   persistAfter: setting('MS', '25', 'store a message that is not acked by then', readMs(1, 60_000)),
@@ -64,6 +139,19 @@ export const settings = {
   inboxMessages: setting('COUNT', String(serverLimits.inboxMessagesMax), 'messages an inbox may hold', readCount),
   inboxBytes: setting('BYTES', String(serverLimits.inboxBytesMax), 'bytes an inbox may hold', readCount),
   inboxAge: setting('DAYS', '30', 'drop messages that nobody fetched for so long', readMs(day, 3650)),
+  redis: {
+    placeholder: 'URL',
+    fallback: undefined,
+    isSecret: true,
+    help: 'where the nodes of a cluster find each other',
+    parse: parseRedisAddress,
+  } satisfies Setting<RedisAddress>,
+  node: {
+    placeholder: 'NAME',
+    fallback: undefined,
+    help: 'what this node of a cluster is called, like no other',
+    parse: readNode,
+  } satisfies Setting<string>,
 } as const;
 
 export type SettingName = keyof typeof settings;
@@ -132,7 +220,9 @@ function readOne(name: SettingName, options: GivenSettings, environment: Environ
     return settings[name].parse(text);
   } catch (error) {
     const source = option === undefined ? variableOf(name) : optionOf(name);
-    throw new SettingError(`${source} ${(error as Error).message}, not ${JSON.stringify(text)}`);
+    const setting: Setting<unknown> = settings[name];
+    const given = setting.isSecret === true ? '' : `, not ${JSON.stringify(text)}`;
+    throw new SettingError(`${source} ${(error as Error).message}${given}`);
   }
 }
 
@@ -160,7 +250,33 @@ function checkTogether(values: Settings): Settings {
       `--host ${values.host} is reachable from other machines: say with --advertise HOST[:PORT] what clients are to be told`,
     );
   }
+  if (values.requireEncryption && values.allowPlainLogin) {
+    throw new SettingError('--require-encryption and --allow-plain-login contradict each other');
+  }
+  checkTls(values);
+  if (values.redis !== undefined && values.node === undefined) {
+    throw new SettingError('--redis is for nodes of a cluster: say with --node NAME what this one is called');
+  }
+  if (values.node !== undefined && values.redis === undefined) {
+    throw new SettingError('--node is for nodes of a cluster: say with --redis URL where they find each other');
+  }
   return values;
+}
+
+function checkTls({ tlsPort, httpsPort, tlsCert, tlsKey, tlsClientCa, tlsClientCert, advertiseTls }: Settings): void {
+  const isTls = tlsPort !== undefined || httpsPort !== undefined;
+  if (isTls && (tlsCert === undefined || tlsKey === undefined)) {
+    throw new SettingError('--tls-port and --https-port need --tls-cert and --tls-key');
+  }
+  if (!isTls && (tlsCert !== undefined || tlsKey !== undefined)) {
+    throw new SettingError('--tls-cert and --tls-key have no effect without --tls-port or --https-port');
+  }
+  if (tlsPort === undefined && (tlsClientCa !== undefined || advertiseTls !== undefined)) {
+    throw new SettingError('--tls-client-ca and --advertise-tls have no effect without --tls-port');
+  }
+  if (tlsClientCert === 'required' && tlsClientCa === undefined) {
+    throw new SettingError('--tls-client-cert required needs --tls-client-ca');
+  }
 }
 
 function readFlag(text: string): boolean {
@@ -169,9 +285,47 @@ function readFlag(text: string): boolean {
   throw new Error('must be true or false');
 }
 
+function readNode(text: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/i.test(text)) return text;
+  throw new Error('must be up to 32 letters, digits and hyphens, with no hyphen at either end');
+}
+
 function readFolder(text: string): string {
   if (text === '') throw new Error('must be the path of a folder');
   return text;
+}
+
+/** What more it holds is the driver's business. */
+function readPostgres(text: string): string {
+  if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text.replace('@/', '@localhost/'))) return text;
+  throw new Error('must be a URL such as postgres://user:password@host:5432/database');
+}
+
+export interface Network {
+  readonly address: string;
+  readonly bits: number;
+}
+
+/** Addresses, each with or without how many of its bits count: `10.0.0.0/8,192.0.2.7,2001:db8::/32`. */
+function readNetworks(text: string): readonly Network[] {
+  return text.split(',').map((part) => {
+    const [, address = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(part) ?? [];
+    const most = isIP(address) === 6 ? 128 : 32;
+    if (isIP(address) === 0 || address.includes('%') || Number(bits ?? most) > most) {
+      throw new Error('must be addresses or networks such as 10.0.0.0/8, with commas between them');
+    }
+    return { address, bits: Number(bits ?? most) };
+  });
+}
+
+function readFile(text: string): string {
+  if (text === '') throw new Error('must be the path of a file');
+  return text;
+}
+
+function readWhether(text: string): 'optional' | 'required' {
+  if (text === 'optional' || text === 'required') return text;
+  throw new Error('must be optional or required');
 }
 
 function readHost(text: string): string {
@@ -191,6 +345,14 @@ function readCount(text: string): number {
   throw new Error('must be a whole number of at least 1');
 }
 
+const REGISTRATION = ['open', 'closed'] as const;
+
+function readRegistration(text: string): (typeof REGISTRATION)[number] {
+  const mode = REGISTRATION.find((each) => each === text);
+  if (mode === undefined) throw new Error('must be open or closed');
+  return mode;
+}
+
 function readMs(unitMs: number, unitsMax: number): (text: string) => number {
   return (text) => {
     const units = Number(text);
@@ -203,9 +365,15 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as cons
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 function readLogLevel(text: string): LogLevel {
-  const level = LOG_LEVELS.find((each) => each === text);
-  if (level === undefined) throw new Error(`must be one of ${LOG_LEVELS.join(', ')}`);
-  return level;
+  return readOneOf(LOG_LEVELS)(text);
+}
+
+function readOneOf<Value extends string>(values: readonly Value[]): (text: string) => Value {
+  return (text) => {
+    const found = values.find((each) => each === text);
+    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`);
+    return found;
+  };
 }
 
 /** A host name or address, IPv6 in brackets when a port follows. */

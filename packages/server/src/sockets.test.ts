@@ -7,14 +7,15 @@ import { refusals, serverLimits } from '@hawser/protocol';
 import { Client, type ConnectOptions, encodeFrame, type Frame } from '../../../test/mini-client.ts';
 import { StoreAway } from './core/ports.ts';
 import { Bench } from './core/testing/bench.ts';
-import { listenTcp, type TcpGateway } from './gateway/tcp.ts';
+import type { Gateway } from './gateway/listener.ts';
+import { listenTcp } from './gateway/tcp.ts';
 
 const PASSWORD = '5f4dcc3b5aa765d61d8327deb882cf99';
 /** Deadlines are looked at this often. */
 const CHECK_MS = 1_000;
 
 let bench: Bench;
-let gateway: TcpGateway;
+let gateway: Gateway;
 let turns: NodeJS.Timeout;
 let clients: Client[];
 

@@ -1,13 +1,17 @@
 import type { Time, Timer } from './core/ports.ts';
 
-/** The world's time. `ranBefore`: how long the store had been in service before this process, ms. */
-export function systemTime(ranBefore: number): Time {
+/**
+ * The world's time. `ran`: how long the store has been in service, ms: before this process, or as a store that many nodes
+ * share has it now.
+ */
+export function systemTime(ran: number | (() => number)): Time {
   const startedAt = performance.now();
+  const ranNow = typeof ran === 'function' ? ran : (): number => ran + performance.now() - startedAt;
   return {
     // Whole milliseconds: V8 keeps small whole numbers in the objects that have them, and boxes all others.
     now: () => Math.floor(performance.now()),
     wall: () => Date.now(),
-    ran: () => Math.floor(ranBefore + performance.now() - startedAt),
+    ran: () => Math.floor(ranNow()),
     after(ms: number, call: () => void): Timer {
       const timer = setTimeout(call, ms);
       return { cancel: () => clearTimeout(timer) };

@@ -6,6 +6,8 @@ import { Lines } from '../talk/lines.ts';
 import { changeDevices, leave, logIn } from '../talk/login.ts';
 import {
   type AppOptions,
+  caOption,
+  connectionOf,
   countOption,
   namesOption,
   refuseUnknownVariables,
@@ -22,11 +24,13 @@ export function app(): Command {
   return new Command('app')
     .description("be a person's app: chat on a terminal, or send each line of a pipe as a message")
     .addOption(serverOption())
+    .addOption(caOption())
     .addOption(new Option('--user <name>', 'who it is').env('HAWSER_USER'))
     .option('--register', 'register first, if the name is not taken')
     .option('--password-stdin', 'the first line of standard input is the password')
     .addOption(new Option('--password-file <file>', 'its first line is the password').env('HAWSER_PASSWORD_FILE'))
     .addOption(namesOption('--add <id>', 'add a device first; may be repeated'))
+    .option('--code <code>', 'the pairing code of the devices that are added')
     .addOption(namesOption('--remove <id>', 'remove a device first; may be repeated'))
     .addOption(namesOption('--to <name>', 'a receiver, device or user; may be repeated'))
     .addOption(countOption('--answers <count>', 'no chat: print what comes, until so many messages came', ANSWERS_MAX))
@@ -39,6 +43,7 @@ export function app(): Command {
 
 async function run(options: AppOptions): Promise<void> {
   refuseUnknownVariables();
+  connectionOf(options);
   const ending = new Ending();
   const { passwordStdin, listen, answers } = options;
   const isChat = process.stdin.isTTY && !passwordStdin && !listen && answers === undefined;
@@ -60,7 +65,7 @@ async function runPipe(options: AppOptions, ending: Ending): Promise<void> {
   const report = new Report(plainScreen, options.json === true, 'add devices with --add');
   const login = await ending.over(logIn(options, lines, report, ending));
   try {
-    await ending.over(changeDevices(login, add, remove, options.timeout));
+    await ending.over(changeDevices(login, add, remove, options));
     await pipe(login, lines, options, report, ending);
   } finally {
     leave(login.app);

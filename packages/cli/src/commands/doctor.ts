@@ -2,7 +2,9 @@ import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import { serverLimits } from '@hawser/protocol';
 import {
+  certificateExpiry,
   connectionsWithin,
   dataPath,
   descriptorLimit,
@@ -10,11 +12,12 @@ import {
   OperatorError,
   rsaSelfTest,
   type Settings,
+  StartError,
   serverRuns,
   storePath,
 } from '@hawser/server';
 import { Command } from 'commander';
-import { damagedRecords, print, visible } from '../output.ts';
+import { damagedRecords, print, time, visible } from '../output.ts';
 import { addSettings, type GivenOptions, settingsOf } from './options.ts';
 
 /** One thing looked at: what was found, and what to do about it when it is not well. */
@@ -36,16 +39,17 @@ export function doctor(): Command {
   const command = new Command('doctor').description(
     'check whether this machine is ready to run a server, and say what to do about each fault',
   );
-  return addSettings(command, ['host', 'port', 'httpPort', 'adminHost', 'adminPort', 'advertise', 'data']).action(
-    async (options: GivenOptions) => {
-      const findings = await examine(settingsOf(options));
-      for (const { subject, found, advice, isFatal } of findings) {
-        print(`${advice === undefined ? 'ok  ' : isFatal ? 'FAIL' : 'warn'}  ${subject.padEnd(12)}  ${visible(found)}`);
-        if (advice !== undefined) print(`${' '.repeat(20)}→ ${advice}`);
-      }
-      if (findings.some((finding) => finding.isFatal)) process.exitCode = 1;
-    },
-  );
+  return addSettings(command, [
+    ...(['host', 'port', 'httpPort', 'adminHost', 'adminPort', 'advertise', 'data'] as const),
+    ...(['tlsPort', 'httpsPort', 'tlsCert', 'tlsKey', 'tlsClientCa', 'tlsClientCert', 'advertiseTls'] as const),
+  ]).action(async (options: GivenOptions) => {
+    const findings = await examine(settingsOf(options));
+    for (const { subject, found, advice, isFatal } of findings) {
+      print(`${advice === undefined ? 'ok  ' : isFatal ? 'FAIL' : 'warn'}  ${subject.padEnd(12)}  ${visible(found)}`);
+      if (advice !== undefined) print(`${' '.repeat(20)}→ ${advice}`);
+    }
+    if (findings.some((finding) => finding.isFatal)) process.exitCode = 1;
+  });
 }
 
 async function examine(settings: Settings): Promise<Finding[]> {
@@ -58,6 +62,7 @@ async function examine(settings: Settings): Promise<Finding[]> {
     await checkStore(settings.data),
     checkDisk(settings.data),
     ...(await checkPorts(settings, running)),
+    ...checkCertificate(settings),
   ];
 }
 
@@ -154,10 +159,13 @@ function nearestExisting(path: string): string {
 }
 
 async function checkPorts(settings: Settings, running: boolean): Promise<Finding[]> {
+  const { tlsPort, httpsPort } = settings;
   const ports = [
     ['TCP port', '--host', settings.host, '--port', settings.port],
     ['HTTP port', '--host', settings.host, '--http-port', settings.httpPort],
     ['admin port', '--admin-host', settings.adminHost, '--admin-port', settings.adminPort],
+    ...(tlsPort === undefined ? [] : [['TLS port', '--host', settings.host, '--tls-port', tlsPort] as const]),
+    ...(httpsPort === undefined ? [] : [['HTTPS port', '--host', settings.host, '--https-port', httpsPort] as const]),
   ] as const;
   return Promise.all(
     ports.map(async ([subject, hostOption, host, portOption, port]): Promise<Finding> => {
@@ -190,6 +198,20 @@ async function checkPorts(settings: Settings, running: boolean): Promise<Finding
       }
     }),
   );
+}
+
+function checkCertificate({ tlsCert, tlsKey, tlsClientCa }: Settings): Finding[] {
+  const subject = 'certificate';
+  if (tlsCert === undefined || tlsKey === undefined) return [];
+  try {
+    const expiresAt = certificateExpiry({ cert: tlsCert, key: tlsKey, ca: tlsClientCa });
+    const found = `of ${tlsCert}, until ${time(expiresAt)}`;
+    if (expiresAt - Date.now() > serverLimits.certificateExpiryWarnMs) return [{ subject, found }];
+    return [{ subject, found, advice: 'renew it: the files are taken up by a running server, too' }];
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return [{ subject, found: error.message, advice: 'give files that fit each other', isFatal: true }];
+  }
 }
 
 /** Why it cannot be listened on. */

@@ -42,7 +42,7 @@ export function folderOf({ data }: GivenOptions): string {
 
 /** Opens a data folder for operations; what its log would say in earnest is printed. */
 export function operationsOn(folder: string, { makes = false } = {}): Promise<Operations> {
-  return openOperations(folder, { makes, onWarning: warn });
+  return openOperations(folder, { makes, postgres: readSetting('postgres', {}, environment()), onWarning: warn });
 }
 
 /** A variable of `app` or `device` is no slip, though it sets nothing here. */

@@ -1,14 +1,17 @@
 import { terminalLimits } from '@hawser/protocol';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { Answers } from '../talk/answer.ts';
 import { Ending } from '../talk/ending.ts';
 import { ExitError, exitCode, exitCodesHelp, UsageError } from '../talk/exit.ts';
 import { Fleet, fleetIds } from '../talk/fleet.ts';
 import {
   abilitiesOption,
+  caOption,
+  connectionOf,
   countOption,
   type DeviceOptions,
   durationOption,
+  fileOption,
   namesOption,
   refuseUnknownVariables,
   serverOption,
@@ -17,6 +20,7 @@ import {
 import { Outgoing } from '../talk/outgoing.ts';
 import { repeat } from '../talk/repeat.ts';
 import { plainScreen, Report } from '../talk/report.ts';
+import { readSecrets } from '../talk/secrets.ts';
 
 const TIMES_MAX = 1e9;
 
@@ -27,6 +31,9 @@ export function runDevice(): Command {
     .argument('[message]', 'what to send with --send-to: JSON if it is JSON, otherwise text')
     .description('be a device; "run" is only needed for an id such as "list"')
     .addOption(serverOption())
+    .addOption(caOption())
+    .addOption(fileOption('--cert <file>', 'show the server this certificate (PEM), which is for the id'))
+    .addOption(fileOption('--key <file>', 'the key of it (PEM)'))
     .option('--echo', 'send each message back')
     .option(
       '--exec <command>',
@@ -52,6 +59,15 @@ export function runDevice(): Command {
     .addOption(countOption('--count <count>', 'be so many devices: lamp-1, lamp-2, …', terminalLimits.fleetDevicesMax))
     .option('--device-version <text>', 'the version of its software that it reports')
     .addOption(abilitiesOption())
+    .addOption(
+      new Option(
+        '--secret-file <file>',
+        'its first line is the secret of the device, or it is what "hawser device add --csv" printed; HAWSER_SECRET is the ' +
+          'secret itself',
+      ).env('HAWSER_SECRET_FILE'),
+    )
+    .option('--secret-stdin', 'the first line of standard input is the secret')
+    .option('--code <code>', 'the pairing code that a person must know to add it from now on')
     .option('--json', 'what is printed is one JSON object a line; commands get and print JSON')
     .addOption(timeoutOption())
     .addHelpText('after', exitCodesHelp)
@@ -64,7 +80,7 @@ async function run(id: string, message: string | undefined, options: DeviceOptio
   checkTogether(message, options);
   const ending = new Ending();
   const answers = new Answers(options, report, ending.signal);
-  const fleet = new Fleet(options, report, ending);
+  const fleet = new Fleet(options, await readSecrets(options), report, ending);
   const outgoing = new Outgoing(report, options.timeout);
   try {
     await ending.over(fleet.connect(fleetIds(id, options.count), answers));
@@ -84,7 +100,12 @@ async function run(id: string, message: string | undefined, options: DeviceOptio
   }
 }
 
-function checkTogether(message: string | undefined, { echo, exec, sendTo, every, times }: DeviceOptions): void {
+function checkTogether(message: string | undefined, options: DeviceOptions): void {
+  const { echo, exec, sendTo, every, times, cert, count } = options;
+  connectionOf(options);
+  if (cert !== undefined && count !== undefined) {
+    throw new UsageError('--cert and --count: a certificate is for one device');
+  }
   if (echo && exec !== undefined) throw new UsageError('--echo and --exec: a message has one answer');
   if (message === undefined && (sendTo.length > 0 || every !== undefined || times !== undefined)) {
     throw new UsageError('there is nothing to send: give the message behind the id');

@@ -1,7 +1,6 @@
 import { boundGarbage, isLoopbackHost, type RunningServer, type Settings, settings, startServer } from '@hawser/server';
 import { Command } from 'commander';
-import { type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
+import { makeLog } from '../log.ts';
 import { print } from '../output.ts';
 import { SAME_SIGNAL_MS } from '../signals.ts';
 import { DEFAULT_SERVER } from '../talk/options.ts';
@@ -43,27 +42,15 @@ async function run(values: Settings): Promise<void> {
   process.on('SIGINT', stop);
 
   // Whoever reads this may send a signal at once.
-  const { tcp, http, admin, advertised, data } = server;
-  log.info({ version, tcp, http, admin, advertised, data }, 'ready');
+  const { tcp, tls, http, https, admin, advertised, data } = server;
+  log.info({ version, tcp, tls, http, https, admin, advertised, data }, 'ready');
   print(welcome(server, values));
   await server.failed;
   // Nothing may be acked any more, and nothing that is in memory can be saved.
   process.exit(1);
 }
 
-/** JSON lines on stderr; for people on a terminal. */
-function makeLog(level: string): Logger {
-  if (process.stderr.isTTY) {
-    const forPeople = { colorize: true, ignore: 'pid,hostname', singleLine: true };
-    return pino({ level }, pretty({ destination: 2, sync: true, ...forPeople }));
-  }
-  const lines = pino.destination({ fd: 2, sync: true });
-  // A log that cannot be written, as on a full disk, must not end the server.
-  lines.on('error', () => {});
-  return pino({ level }, lines);
-}
-
-function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: Settings): string {
+function welcome({ tcp, tls, http, https, admin, advertised, data }: RunningServer, values: Settings): string {
   const dispatcher = `http://${hostPort(http)}`;
   const folder = values.data === settings.data.fallback ? '' : ` --data ${quoted(data)}`;
   const where = dispatcher === DEFAULT_SERVER ? '' : ` --server ${dispatcher}`;
@@ -71,7 +58,9 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
     `Hawser ${version} is running.`,
     '',
     `  clients      tcp://${hostPort(tcp)}`,
+    ...(tls === undefined ? [] : [`               tls://${hostPort(tls)}`]),
     `  dispatcher   ${dispatcher}/?id=<client id>  tells clients ${advertised.ip} port ${advertised.port}`,
+    ...(https === undefined ? [] : [`               https://${hostPort(https)}/?id=<client id>`]),
     `  operators    http://${hostPort(admin)}/healthz and /metrics`,
     `  data         ${data}`,
     '',
@@ -84,7 +73,7 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
       ['docs/protocol.md, packages/client/README.md', 'what a client has to say; a client that does'],
     ]),
     '',
-    'Anyone who reaches this server may register, may come as any device id, and may add any device.',
+    whoMayCome(values),
   ];
   if (isLoopbackHost(values.host)) {
     lines.push(
@@ -92,6 +81,21 @@ function welcome({ tcp, http, admin, advertised, data }: RunningServer, values: 
     );
   }
   return `${lines.join('\n')}\n`;
+}
+
+const mayComeAs: Record<Settings['devices'], string> = {
+  open: 'may come as any device id that has no secret',
+  tofu: 'may come as any device id that has no secret, or is the first to give it one',
+  provisioned: 'may come as a device only with a secret from "hawser device add"',
+};
+
+const mayAdd: Record<Settings['pairing'], string> = {
+  open: 'may add any device, or, where it has a pairing code, only with that',
+  code: 'may add a device only with its pairing code',
+};
+
+function whoMayCome({ devices, pairing }: Settings): string {
+  return `Anyone who reaches this server may register, ${mayComeAs[devices]}, and ${mayAdd[pairing]}.`;
 }
 
 function hostPort({ host, port }: { host: string; port: number }): string {

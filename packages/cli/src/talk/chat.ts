@@ -21,7 +21,7 @@ export async function chat(options: AppOptions, ending: Ending): Promise<void> {
   const before = new Report(plainScreen, options.json === true, HINT);
   const login = await ending.over(logIn(options, undefined, before, ending));
   try {
-    await ending.over(changeDevices(login, options.add, options.remove, options.timeout));
+    await ending.over(changeDevices(login, options.add, options.remove, options));
     await new Chat(login.app, login.name, options, ending).run();
   } finally {
     leave(login.app);

@@ -31,6 +31,7 @@ export const chatCommands: Readonly<Record<string, ChatCommand>> = {
   '/help': { usage: '/help', help: 'this list', run: help },
   '/to': { usage: '/to NAME…', help: 'who the lines that follow are for: devices or users', run: to },
   '/add': { usage: '/add ID…', help: 'add devices to yours, and talk to them', run: add },
+  '/pair': { usage: '/pair ID CODE', help: 'add a device that has a pairing code, and talk to it', run: pair },
   '/remove': { usage: '/remove ID…', help: 'remove devices from yours', run: remove },
   '/devices': { usage: '/devices', help: 'your devices, and whether they are online', run: devices },
   '/json': { usage: '/json VALUE', help: 'send a JSON value in place of text', run: json },
@@ -54,21 +55,32 @@ function to(talk: Talk, rest: string): void {
 }
 
 async function add(talk: Talk, rest: string): Promise<void> {
-  const { timeoutMs } = talk;
-  const added: string[] = [];
-  for (const id of words(rest)) {
-    try {
-      await talk.app.addDevice(id, { timeoutMs });
-      talk.say(`${visible(id)} is added`);
-    } catch (error) {
-      if (!isAlready(error, code.deviceAlreadyAdded)) throw refusal(`${id} is not added`, error);
-      talk.say(`${visible(id)} was added before`);
-    }
-    added.push(id);
-    talk.names.add(id);
-  }
-  if (added.length > 0) talk.receivers = added;
+  const ids = words(rest);
+  for (const id of ids) await addOne(talk, id, {});
+  if (ids.length > 0) talk.receivers = ids;
   else talk.say('which device? /add ID');
+}
+
+async function pair(talk: Talk, rest: string): Promise<void> {
+  const [id, code, ...more] = words(rest);
+  if (id === undefined || code === undefined || more.length > 0) {
+    talk.say('which device, and what is its code? /pair ID CODE');
+    return;
+  }
+  await addOne(talk, id, { code });
+  talk.receivers = [id];
+}
+
+async function addOne(talk: Talk, id: string, pairing: { readonly code?: string }): Promise<void> {
+  const { timeoutMs } = talk;
+  try {
+    await talk.app.addDevice(id, { timeoutMs, ...pairing });
+    talk.say(`${visible(id)} is added`);
+  } catch (error) {
+    if (!isAlready(error, code.deviceAlreadyAdded)) throw refusal(`${id} is not added`, error);
+    talk.say(`${visible(id)} was added before`);
+  }
+  talk.names.add(id);
 }
 
 async function remove(talk: Talk, rest: string): Promise<void> {

@@ -26,7 +26,8 @@ export async function execute(
     // A group of its own, so that what it has started is killed with it.
     detached: true,
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, HAWSER_FROM: from, HAWSER_TO: to, HAWSER_MSGID: msgId },
+    // What the device proves itself by is not the command's.
+    env: { ...process.env, HAWSER_SECRET: undefined, HAWSER_FROM: from, HAWSER_TO: to, HAWSER_MSGID: msgId },
   });
   const input = !asJson && json.startsWith('"') ? (JSON.parse(json) as string) : json;
   // A command need not read it.

@@ -1,4 +1,4 @@
-import { ConflictError, RefusedError, type State, TimeoutError } from '@hawser/client';
+import { AbortedError, CertificateError, ConflictError, RefusedError, type State, TimeoutError } from '@hawser/client';
 import { fail } from '../output.ts';
 
 /** How `hawser app` and `hawser device` end, for scripts. */
@@ -17,7 +17,7 @@ Exit codes:
   1    a message was not acked or not answered, or a request was refused
   2    the command line makes no sense
   3    refused: wrong user name or password, or a name that is taken
-  4    no server could be reached in time
+  4    no server could be reached in time, or its certificate is not accepted
   5    another client has logged in under the same name
   130  Ctrl-C (143: SIGTERM, 129: SIGHUP)
 `;
@@ -55,6 +55,9 @@ export function loginFailure(name: string, error: unknown): unknown {
     return new ExitError(exitCode.refused, `${name} is refused: ${error.message} (code ${error.code})`, {
       cause: error,
     });
+  }
+  if (error instanceof AbortedError && error.cause instanceof CertificateError) {
+    return new ExitError(exitCode.unreachable, `${name} could not log in: ${error.cause.message}`, { cause: error });
   }
   // A server that refuses for now, until the time is over, is one that could not be reached.
   if (error instanceof TimeoutError || error instanceof RefusedError) {

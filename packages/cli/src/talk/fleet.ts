@@ -5,9 +5,10 @@ import { Progress } from '../progress.ts';
 import type { Answers } from './answer.ts';
 import type { Ending } from './ending.ts';
 import { ExitError, endedBy, failWith, loginFailure } from './exit.ts';
-import { leave } from './login.ts';
-import type { DeviceOptions } from './options.ts';
+import { FirstLogin, leave } from './login.ts';
+import { connectionOf, type DeviceOptions } from './options.ts';
 import { hostPort, type Report } from './report.ts';
+import type { Secrets } from './secrets.ts';
 import { Slots } from './slots.ts';
 
 /** `lamp-1` and 3 give lamp-1, lamp-2 and lamp-3; `lamp-08` gives lamp-08, lamp-09, lamp-10; `lamp` gives lamp-1 … */
@@ -24,13 +25,15 @@ export class Fleet {
   /** Those that are online or trying to be. */
   readonly devices = new Map<string, Device>();
   readonly #options: DeviceOptions;
+  readonly #secrets: Secrets;
   readonly #report: Report;
   readonly #ending: Ending;
   /** What has ended a device, the first time. */
   #failure: unknown;
 
-  constructor(options: DeviceOptions, report: Report, ending: Ending) {
+  constructor(options: DeviceOptions, secrets: Secrets, report: Report, ending: Ending) {
     this.#options = options;
+    this.#secrets = secrets;
     this.#report = report;
     this.#ending = ending;
     ending.signal.addEventListener('abort', () => this.leave());
@@ -70,23 +73,32 @@ export class Fleet {
   async #connect(id: string, answers: Answers): Promise<void> {
     // It may have waited for its turn.
     if (this.#ending.signal.aborted) return;
-    const { server, timeout, abilities, deviceVersion } = this.#options;
-    const device = new Device({ ...server, onError: (error) => this.#report.screen.note(`${id}: ${error.message}`) });
+    const { timeout, abilities, deviceVersion } = this.#options;
+    const device = new Device({ ...connectionOf(this.#options), onError: (error) => this.#report.trouble(error, id) });
+    const secret = this.#secrets(id);
+    const code = this.#options.code;
+    const attempt = new FirstLogin(timeout);
     this.devices.set(id, device);
     device.onMessage((message: Message) => answers.take(device, message), { ack: 'by hand' });
-    device.onState((state) => this.#report.state(id, state));
+    const off = device.onState((state) => {
+      if (!attempt.isEndedBy(state)) this.#report.state(id, state);
+    });
     try {
       await device.authenticate(id, {
-        timeoutMs: timeout,
+        ...attempt.wait,
         ...(abilities !== undefined && { abilities }),
         ...(deviceVersion !== undefined && { version: deviceVersion }),
+        ...(secret !== undefined && { secret }),
+        ...(code !== undefined && { code }),
       });
     } catch (error) {
       device.close();
       this.#lost(id, loginFailure(visible(id), error));
       return;
     }
+    off();
     device.onState((state) => {
+      this.#report.state(id, state);
       const end = endedBy(visible(id), state);
       if (end !== undefined) this.#lost(id, end);
     });

@@ -1,11 +1,11 @@
-import { App, type Device, RefusedError } from '@hawser/client';
+import { App, CertificateError, type Device, RefusedError, type State, type WaitOptions } from '@hawser/client';
 import { code } from '@hawser/protocol';
 import { visible } from '../output.ts';
 import { passwordFor, question } from './dialog.ts';
 import type { Ending } from './ending.ts';
 import { ExitError, endedBy, exitCode, loginFailure, UsageError } from './exit.ts';
 import type { Lines } from './lines.ts';
-import type { AppOptions } from './options.ts';
+import { type AppOptions, connectionOf } from './options.ts';
 import type { Report } from './report.ts';
 
 export interface LoggedIn {
@@ -27,17 +27,20 @@ export async function logIn(
   const name = options.user ?? (lines === undefined ? await question('User name: ', ending) : '');
   if (name === '') throw new UsageError('who is it? Give --user');
   const password = await ending.over(passwordFor(name, options, lines));
-  const app = new App({ ...options.server, onError: (error) => report.screen.note(error.message) });
+  const app = new App({ ...connectionOf(options), onError: (error) => report.trouble(error) });
   ending.signal.addEventListener('abort', () => leave(app));
+  const attempt = new FirstLogin(options.timeout);
   const mayAsk = lines === undefined && options.register === undefined;
   try {
-    const off = app.onState((state) => report.state(name, state));
-    if (options.register) await register(app, name, password, options.timeout);
-    const failure = await tryToLogIn(app, name, password, options.timeout);
+    const off = app.onState((state) => {
+      if (!attempt.isEndedBy(state)) report.state(name, state);
+    });
+    if (options.register) await register(app, name, password, attempt.wait);
+    const failure = await tryToLogIn(app, name, password, attempt.wait);
     if (failure !== undefined) {
       if (!mayAsk || !isWrong(failure) || !(await wantsToRegister(name, ending))) throw failure;
-      await app.register(name, password, { timeoutMs: options.timeout });
-      await app.login(name, password, { timeoutMs: options.timeout });
+      await app.register(name, password, attempt.wait);
+      await app.login(name, password, attempt.wait);
     }
     off();
   } catch (error) {
@@ -46,6 +49,26 @@ export async function logIn(
   }
   watch(app, name, report, ending);
   return { app, name };
+}
+
+/**
+ * A login that somebody waits for. A certificate that is not accepted ends it at once, for that is to be seen to; unless it
+ * is to go on for ever.
+ */
+export class FirstLogin {
+  readonly wait: WaitOptions;
+  readonly #abort = new AbortController();
+
+  constructor(timeoutMs: number) {
+    this.wait = { timeoutMs, signal: this.#abort.signal };
+  }
+
+  isEndedBy(state: State): boolean {
+    const isEnd =
+      state.phase === 'waiting' && state.error instanceof CertificateError && Number.isFinite(this.wait.timeoutMs);
+    if (isEnd) this.#abort.abort(state.error);
+    return isEnd || this.#abort.signal.aborted;
+  }
 }
 
 /** The server knows at once that this client is gone. */
@@ -64,17 +87,17 @@ function watch(app: App, name: string, report: Report, ending: Ending): void {
 }
 
 /** A name that is taken may be one's own: the login that follows tells. */
-async function register(app: App, name: string, password: string, timeoutMs: number): Promise<void> {
+async function register(app: App, name: string, password: string, wait: WaitOptions): Promise<void> {
   try {
-    await app.register(name, password, { timeoutMs });
+    await app.register(name, password, wait);
   } catch (error) {
     if (!(error instanceof RefusedError) || error.code !== code.userExists) throw error;
   }
 }
 
-async function tryToLogIn(app: App, name: string, password: string, timeoutMs: number): Promise<unknown> {
+async function tryToLogIn(app: App, name: string, password: string, wait: WaitOptions): Promise<unknown> {
   try {
-    await app.login(name, password, { timeoutMs });
+    await app.login(name, password, wait);
     return undefined;
   } catch (error) {
     return error;
@@ -98,10 +121,11 @@ export async function changeDevices(
   { app }: LoggedIn,
   added: readonly string[],
   removed: readonly string[],
-  timeoutMs: number,
+  { timeout: timeoutMs, code: pairingCode }: Pick<AppOptions, 'timeout' | 'code'>,
 ): Promise<void> {
+  const adding = { timeoutMs, ...(pairingCode !== undefined && { code: pairingCode }) };
   for (const id of added)
-    await change(`${visible(id)} cannot be added`, code.deviceAlreadyAdded, app.addDevice(id, { timeoutMs }));
+    await change(`${visible(id)} cannot be added`, code.deviceAlreadyAdded, app.addDevice(id, adding));
   for (const id of removed)
     await change(`${visible(id)} cannot be removed`, code.deviceNotAdded, app.removeDevice(id, { timeoutMs }));
 }

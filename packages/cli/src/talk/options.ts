@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { ClientOptions } from '@hawser/client';
 import { settingNames, variableOf } from '@hawser/server';
 import { InvalidArgumentError, Option } from 'commander';
@@ -8,8 +9,11 @@ import { valueIn } from './json.ts';
 /** The variables of `app` and `device`, and those that a command under `--exec` is given. `serve` lets them be. */
 export const clientVariables = [
   'HAWSER_SERVER',
+  'HAWSER_CA',
   'HAWSER_USER',
   'HAWSER_PASSWORD_FILE',
+  'HAWSER_SECRET',
+  'HAWSER_SECRET_FILE',
   'HAWSER_FROM',
   'HAWSER_TO',
   'HAWSER_MSGID',
@@ -20,6 +24,7 @@ export const DEFAULT_SERVER = 'http://127.0.0.1:9999';
 
 /** What `app` and `device` have in common. */
 export interface TalkOptions {
+  readonly ca?: Buffer;
   readonly server: Pick<ClientOptions, 'dispatcher' | 'server'>;
   readonly timeout: number;
   readonly json?: true;
@@ -31,6 +36,7 @@ export interface AppOptions extends TalkOptions {
   readonly passwordStdin?: true;
   readonly passwordFile?: string;
   readonly add: readonly string[];
+  readonly code?: string;
   readonly remove: readonly string[];
   readonly to: readonly string[];
   readonly answers?: number;
@@ -38,6 +44,8 @@ export interface AppOptions extends TalkOptions {
 }
 
 export interface DeviceOptions extends TalkOptions {
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
   readonly echo?: true;
   readonly exec?: string;
   readonly execTimeout: number;
@@ -48,6 +56,9 @@ export interface DeviceOptions extends TalkOptions {
   readonly count?: number;
   readonly deviceVersion?: string;
   readonly abilities?: readonly unknown[];
+  readonly secretFile?: string;
+  readonly secretStdin?: true;
+  readonly code?: string;
 }
 
 export function serverOption(): Option {
@@ -55,6 +66,37 @@ export function serverOption(): Option {
     .env('HAWSER_SERVER')
     .default(readServer(DEFAULT_SERVER), DEFAULT_SERVER)
     .argParser(parser(readServer));
+}
+
+export function caOption(): Option {
+  return fileOption('--ca <file>', 'accept certificates of this authority only (PEM), not those of the system').env(
+    'HAWSER_CA',
+  );
+}
+
+/** An option whose value is what a file holds. */
+export function fileOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(
+    parser((file): Buffer => {
+      try {
+        return readFileSync(file);
+      } catch (error) {
+        throw new Error(`must be a file that can be read: ${(error as Error).message}`);
+      }
+    }),
+  );
+}
+
+/** How to reach the server, for a client. */
+export function connectionOf(options: TalkOptions & Pick<DeviceOptions, 'cert' | 'key'>): ClientOptions {
+  const { server, ca, cert, key } = options;
+  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  const { protocol } = new URL(String(server.dispatcher ?? server.server));
+  if (Object.keys(tls).length > 0 && protocol !== 'https:' && protocol !== 'tls:') {
+    throw new UsageError('--ca, --cert and --key are for https: and tls:, which the URL of the server is not');
+  }
+  if ((cert === undefined) !== (key === undefined)) throw new UsageError('--cert and --key go together');
+  return { ...server, tls };
 }
 
 export function timeoutOption(): Option {
@@ -110,7 +152,7 @@ function readServer(text: string): TalkOptions['server'] {
     if (url.protocol === 'http:' || url.protocol === 'https:') return { dispatcher: url };
     if (['tcp:', 'tls:', 'ws:', 'wss:'].includes(url.protocol)) return { server: url };
   }
-  throw new Error('must be a URL such as http://127.0.0.1:9999, tcp://127.0.0.1:8888 or tls://hawser.example.org:8888');
+  throw new Error('must be a URL such as http://127.0.0.1:9999, tcp://127.0.0.1:8888 or tls://hawser.example.org:8889');
 }
 
 /** A variable that is misspelt would have no effect, and nobody would know. */

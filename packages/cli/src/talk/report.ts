@@ -1,5 +1,5 @@
 import { styleText } from 'node:util';
-import { type Message, OperationError, RefusedError, type State } from '@hawser/client';
+import { CertificateError, type Message, OperationError, RefusedError, type State } from '@hawser/client';
 import { visible, warn } from '../output.ts';
 import { reasonOf } from './exit.ts';
 import { jsonLine } from './json.ts';
@@ -97,6 +97,12 @@ export class Report {
     this.screen.note(`${who}${label} to ${to} is not acked: ${whyNot(error)}${isForGood ? ` (${this.#hint})` : ''}`);
   }
 
+  /** What went wrong where nobody waits for it. A certificate that is not accepted is told by the state. */
+  trouble(error: Error, by?: string): void {
+    if (!(error instanceof CertificateError))
+      this.screen.note(by === undefined ? error.message : `${by}: ${error.message}`);
+  }
+
   /** Says that a connection is lost, once, and that it is there again. */
   state(name: string, state: State): void {
     const at = 'address' in state ? hostPort(state.address) : undefined;
@@ -106,7 +112,8 @@ export class Report {
     if (state.phase === 'waiting') {
       const error = reasonOf(state.error);
       this.event('state', { name, state: 'waiting', delayMs: Math.round(state.delayMs), error });
-      if (!this.#troubled.has(name)) this.screen.note(`${name} is not connected: ${error}; trying again`);
+      const isLasting = state.error instanceof CertificateError;
+      if (isLasting || !this.#troubled.has(name)) this.screen.note(`${name} is not connected: ${error}; trying again`);
       this.#troubled.add(name);
     } else if (state.phase === 'online' && this.#troubled.delete(name)) {
       this.screen.note(`${name} is connected, to ${at}`);

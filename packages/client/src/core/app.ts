@@ -16,6 +16,11 @@ export interface DeviceInfo {
   readonly lastSeen: number | undefined;
 }
 
+export interface AddDeviceOptions extends WaitOptions {
+  /** The device's pairing code, when it has one. */
+  readonly code?: string;
+}
+
 /** A person's client: logs in with a user name and a password, and talks to the devices that it has added. */
 export class AppClient extends Client {
   /**
@@ -40,14 +45,19 @@ export class AppClient extends Client {
     return nameFault(username) ?? this.session.login(login, options);
   }
 
-  /** Adds a device to this user's. Rejects with `RefusedError`: code 2001 when it was added before. */
-  addDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
-    return this.#change(cmd.addDevice, code.deviceAlreadyAdded, deviceId, options);
+  /**
+   * Adds a device to this user's. Rejects with `RefusedError`: code 2001 when it was added before, 200 when its pairing code
+   * is wrong or missing; with `retry` true when too many codes were wrong, for this device or by this user: later again.
+   */
+  addDevice(deviceId: string, options: AddDeviceOptions = {}): Promise<void> {
+    const data = encodeText(JSON.stringify({ deviceId, code: options.code }));
+    return this.#change(cmd.addDevice, code.deviceAlreadyAdded, deviceId, data, options);
   }
 
   /** Removes a device from this user's. Rejects with `RefusedError`: code 2002 when it is not added. */
   removeDevice(deviceId: string, options: WaitOptions = {}): Promise<void> {
-    return this.#change(cmd.removeDevice, code.deviceNotAdded, deviceId, options);
+    const data = encodeText(JSON.stringify({ deviceId }));
+    return this.#change(cmd.removeDevice, code.deviceNotAdded, deviceId, data, options);
   }
 
   /**
@@ -72,8 +82,13 @@ export class AppClient extends Client {
     } while (after !== undefined);
   }
 
-  #change(number: number, alreadyCode: number, deviceId: string, options: WaitOptions): Promise<void> {
-    const data = encodeText(JSON.stringify({ deviceId }));
+  #change(
+    number: number,
+    alreadyCode: number,
+    deviceId: string,
+    data: Uint8Array,
+    options: WaitOptions,
+  ): Promise<void> {
     return nameFault(deviceId) ?? this.session.request({ cmd: number, data, alreadyCode }, options).then(() => {});
   }
 }

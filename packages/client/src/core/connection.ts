@@ -12,7 +12,7 @@ import {
   wireLimits,
 } from '@hawser/protocol';
 import { readAnswer } from './answer.ts';
-import { ConnectionError, ProtocolError } from './errors.ts';
+import { CertificateError, ConnectionError, ProtocolError } from './errors.ts';
 import type { SessionOptions } from './options.ts';
 import type { Address, Ports, Timer, Wire } from './ports.ts';
 
@@ -66,7 +66,10 @@ export class Connection {
       this.#wire = ports.transport.connect(address, {
         opened: () => this.#opened(),
         received: (bytes) => this.#received(bytes),
-        closed: (cause) => this.#lose(new ConnectionError('the connection was closed', cause && { cause })),
+        closed: (cause) => {
+          const isTold = cause instanceof CertificateError;
+          this.#lose(isTold ? cause : new ConnectionError('the connection was closed', cause && { cause }));
+        },
       });
     } catch (cause) {
       // As for a port that is none. Told later, like everything that ends a connection.

@@ -114,6 +114,14 @@ export class ConnectionError extends HawserError {
   override readonly name: string = 'ConnectionError';
 }
 
+/**
+ * The certificate of a server, or of the dispatcher, is not accepted, or the server does not accept this client's. The client
+ * tries again, since a clock may be wrong or a network foreign only for now, and reports each time (`onError`).
+ */
+export class CertificateError extends ConnectionError {
+  override readonly name = 'CertificateError';
+}
+
 /** The server has sent what is not the protocol. The client reconnects. */
 export class ProtocolError extends ConnectionError {
   override readonly name = 'ProtocolError';

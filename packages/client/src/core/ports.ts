@@ -38,6 +38,8 @@ export interface Transport {
    * travels in the clear; TLS has no need of it, and browsers cannot.
    */
   readonly agreesOnKey: boolean;
+  /** It is TLS: the dispatcher is asked for a server that speaks it. */
+  readonly isTls?: boolean;
   /** Begins to connect. Events come later, never from within this call. */
   connect(address: Address, events: WireEvents): Wire;
 }

@@ -3,6 +3,7 @@ import { readAnswer } from './answer.ts';
 import { fullJitterMs } from './backoff.ts';
 import { Connection } from './connection.ts';
 import {
+  CertificateError,
   ClosedError,
   ConflictError,
   ConnectionError,
@@ -341,6 +342,7 @@ export class Session {
   }
 
   #retry(error: Error): void {
+    if (error instanceof CertificateError) this.#ports.report(error);
     for (const wanted of [this.#goal, this.#registration]) if (wanted !== undefined) wanted.pending.trouble = error;
     if (this.#goal === undefined && this.#registration === undefined) {
       this.#attempt = 0;

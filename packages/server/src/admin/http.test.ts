@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { closings, refusals } from '@hawser/protocol';
-import { Counters } from '../core/counters.ts';
+import { Counters, limitNames } from '../core/counters.ts';
 import { createAdmin, type Health } from './http.ts';
 import { type Measured, Metrics } from './metrics.ts';
 
@@ -13,6 +13,8 @@ const measured = {
   counters,
   connections: () => 11,
   sessions: () => 12,
+  beforeLogin: () => 20,
+  loginsDelayed: () => 21,
   delivery: () => ({ mailboxes: 13, senders: 14, rememberedIds: 15, pendingBytes: 16 }),
   store: () => ({ batches: 17, operations: 18, damaged: 19 }),
 } as unknown as Measured;
@@ -108,12 +110,14 @@ test('every counter shows in its own metric, and counts', async () => {
     removed: 'hawser_messages_removed_total',
     expiredByAge: 'hawser_messages_expired_total{reason="age"}',
     expiredByTtl: 'hawser_messages_expired_total{reason="ttl"}',
+    devicesExpired: 'hawser_devices_expired_total',
     frames: 'hawser_frames_received_total',
     bytesReceived: 'hawser_bytes_received_total',
     bytesSent: 'hawser_bytes_sent_total',
   } as const;
   const names = Object.keys(plain) as (keyof typeof plain)[];
-  const missing = Object.keys(counters).filter((name) => !(name in plain) && name !== 'refused' && name !== 'closed');
+  const labelled = ['refused', 'closed', 'limited'];
+  const missing = Object.keys(counters).filter((name) => !(name in plain) && !labelled.includes(name));
   assert.deepEqual(missing, [], 'a counter that no metric shows');
   for (const [i, name] of names.entries()) counters[name] = 1000 + i;
   const first = await samples();
@@ -137,11 +141,21 @@ test('refusals and closings count by reason, and every reason is there from the 
   assert.equal(now.get('hawser_closed_total{reason="gone"}'), 4);
 });
 
+test('each limit against abuse counts how often it was met, and is there from the start', async () => {
+  counters.limited.registrations = 6;
+  const now = await samples();
+  for (const limit of limitNames) {
+    assert.equal(now.get(`hawser_limited_total{limit="${limit}"}`), limit === 'registrations' ? 6 : 0, limit);
+  }
+});
+
 test('what is measured when asked shows as it is', async () => {
   const now = await samples();
   for (const [name, value] of [
     ['hawser_connections', 11],
     ['hawser_sessions', 12],
+    ['hawser_connections_before_login', 20],
+    ['hawser_logins_delayed', 21],
     ['hawser_mailboxes', 13],
     ['hawser_remembered_ids', 15],
     ['hawser_pending_bytes', 16],

@@ -5,8 +5,12 @@ import type { Counters } from '../core/counters.ts';
 /** What the metrics read, when they are asked for. */
 export interface Measured {
   readonly counters: Counters;
+  /** In ms since 1970; `undefined` without TLS. */
+  readonly certificateExpiresAt?: () => number | undefined;
   readonly connections: () => number;
   readonly sessions: () => number;
+  readonly beforeLogin: () => number;
+  readonly loginsDelayed: () => number;
   readonly delivery: () => { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number };
   readonly store: () => { batches: number; operations: number; damaged: number };
 }
@@ -25,12 +29,18 @@ export class Metrics {
     this.#gauge('hawser_connections', 'Open connections.', measured.connections);
     this.#gauge('hawser_sessions', 'Sessions that are logged in.', measured.sessions);
     this.#counter('hawser_connections_opened_total', 'Connections accepted.', () => counters.connectionsOpened);
+    this.#gauge('hawser_tls_certificate_expires_seconds', 'When it expires, since 1970; 0 without TLS.', () => {
+      return (measured.certificateExpiresAt?.() ?? 0) / 1000;
+    });
     this.#counter('hawser_registrations_total', 'Users registered by themselves.', () => counters.registrations);
     this.#labelled('hawser_logins_total', 'Logins answered 100, by role.', 'role', () => ({
       app: counters.appLogins,
       device: counters.deviceLogins,
     }));
     this.#counter('hawser_takeovers_total', 'Sessions ended by a newer login.', () => counters.takeovers);
+    this.#counter('hawser_devices_expired_total', 'Devices forgotten that nobody had added.', () => {
+      return counters.devicesExpired;
+    });
     this.#counter('hawser_frames_received_total', 'Frames received.', () => counters.frames);
     this.#counter('hawser_bytes_received_total', 'Bytes received from clients.', () => counters.bytesReceived);
     this.#counter('hawser_bytes_sent_total', 'Bytes written to clients.', () => counters.bytesSent);
@@ -49,6 +59,10 @@ export class Metrics {
     }));
     this.#labelled('hawser_refused_total', 'Requests refused, by reason.', 'reason', () => counters.refused, refusals);
     this.#labelled('hawser_closed_total', 'Connections ended, by reason.', 'reason', () => counters.closed, closings);
+
+    this.#labelled('hawser_limited_total', 'What met a limit against abuse.', 'limit', () => counters.limited);
+    this.#gauge('hawser_connections_before_login', 'Connections that have not logged in.', measured.beforeLogin);
+    this.#gauge('hawser_logins_delayed', 'Logins that wait because others failed before them.', measured.loginsDelayed);
 
     this.#gauge('hawser_mailboxes', 'Receivers with a mailbox in memory.', () => measured.delivery().mailboxes);
     this.#gauge('hawser_pending_bytes', 'Bytes of messages neither acked nor refused.', () => {

@@ -1,6 +1,16 @@
 import { isName, normalPassword, type RefusalName, serverLimits, utf8Length } from '@hawser/protocol';
 import type { Directory } from './directory.ts';
-import { Busy, type DeviceRecord, type NameRecord, type Passwords, type Store, type Time } from './ports.ts';
+import type { Identity, Shown } from './identity.ts';
+import type { Pairing } from './pairing.ts';
+import {
+  Busy,
+  type DeviceRecord,
+  type NameRecord,
+  type Passwords,
+  type Provision,
+  type Store,
+  type Time,
+} from './ports.ts';
 
 export type NameKind = NameRecord['kind'];
 
@@ -10,7 +20,28 @@ export interface Watch {
   hasChanged: boolean;
   /** The name was removed. */
   isRemoved: boolean;
+  /** The secret by which the device was let in is no longer its secret. */
+  isRevoked: boolean;
 }
+
+/** A device that was let in. */
+export interface Entered {
+  readonly isNew: boolean;
+  /** The digest of the secret that it proved or was given; absent when it has none. */
+  readonly secret: string | undefined;
+}
+
+export interface AccountsPorts {
+  readonly store: Store;
+  readonly passwords: Passwords;
+  readonly directory: Directory;
+  readonly time: Time;
+  readonly identity: Identity;
+  readonly pairing: Pairing;
+}
+
+/** What a decision rests on may change before it takes effect, so often at most. */
+const TRIES = 4;
 
 /** Users, devices, and who has added what. */
 export class Accounts {
@@ -18,6 +49,8 @@ export class Accounts {
   readonly #passwords: Passwords;
   readonly #directory: Directory;
   readonly #time: Time;
+  readonly #identity: Identity;
+  readonly #pairing: Pairing;
   /** Kinds of known names. A name keeps its kind until an operator removes it. */
   readonly #kinds = new Map<string, NameKind>();
   /** Names that are being removed: nobody may log in under them or write to them. */
@@ -25,11 +58,13 @@ export class Accounts {
   /** Names whose peers somebody watches, being about to rely on what was read of them. */
   readonly #watched = new Map<string, Set<Watch>>();
 
-  constructor(store: Store, passwords: Passwords, directory: Directory, time: Time) {
+  constructor({ store, passwords, directory, time, identity, pairing }: AccountsPorts) {
     this.#store = store;
     this.#passwords = passwords;
     this.#directory = directory;
     this.#time = time;
+    this.#identity = identity;
+    this.#pairing = pairing;
   }
 
   // ---- names
@@ -61,12 +96,13 @@ export class Accounts {
 
   // ---- users
 
-  async register(name: string, password: string): Promise<'ok' | RefusalName> {
+  /** @param from the address that this is for; operators have none */
+  async register(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
     if (!isName(name)) return 'badName';
     if (!isPassword(password)) return 'badPassword';
     // Before the costly hash; the store decides.
     if ((await this.#store.name(name)) !== undefined) return 'userExists';
-    const hash = await orBusy(this.#passwords.hash(normalPassword(password)));
+    const hash = await orBusy(this.#passwords.hash(normalPassword(password), from));
     if (hash === 'busy') return 'busy';
     if ((await this.#store.createUser(name, hash, this.#time.wall())) === 'exists') return 'userExists';
     this.#noteKind(name, 'user');
@@ -74,12 +110,12 @@ export class Accounts {
   }
 
   /** Costs the same for a name that is not a user as for a wrong password. */
-  verify(name: string, password: string): Promise<'ok' | RefusalName> {
+  verify(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
     return this.watch(name, async (watch) => {
       const record = isName(name) ? await this.#store.name(name) : undefined;
       const hash = record?.kind === 'user' ? record.passwordHash : undefined;
       const candidate = isPassword(password) ? normalPassword(password) : '';
-      const verified = await orBusy(this.#passwords.verify(candidate, hash));
+      const verified = await orBusy(this.#passwords.verify(candidate, hash, from));
       if (verified === 'busy') return 'busy';
       const isThere = !watch.isRemoved && !this.#removing.has(name);
       if (!verified || !isThere || !isPassword(password)) return 'wrongCredentials';
@@ -94,24 +130,62 @@ export class Accounts {
 
   // ---- devices
 
+  /** Lets a device in by what it shows, and notes what it says of itself; or says why not, and changes nothing. */
   async deviceSeen(
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
-  ): Promise<'new' | 'known' | 'nameIsUser' | 'busy'> {
+    shown: Shown,
+  ): Promise<Entered | RefusalName> {
     if (this.#removing.has(name)) return 'busy';
     return this.watch(name, async (watch) => {
-      const seen = await this.#store.deviceSeen(name, says, this.#time.wall());
-      // It was removed, before or after what it said was noted.
-      if (watch.isRemoved || this.#removing.has(name)) return 'busy';
-      if (seen === 'is a user') return 'nameIsUser';
-      this.#noteKind(name, 'device');
-      return seen;
+      let mustLook = !this.#identity.needsNothing(shown);
+      for (let i = 0; i < TRIES; i++) {
+        const entry = mustLook ? this.#identity.judge(await this.#store.name(name), shown) : {};
+        if (typeof entry === 'string') return entry;
+        const ran = this.#time.ran();
+        const seen = await this.#store.deviceSeen(name, says, this.#time.wall(), { ...entry, ran });
+        // It was removed, before or after what it said was noted.
+        if (watch.isRemoved || this.#removing.has(name)) return 'busy';
+        if (seen === 'is a user') return 'nameIsUser';
+        mustLook = true;
+        if (seen === 'changed') continue;
+        this.#noteKind(name, 'device');
+        return { isNew: seen === 'new', secret: entry.newSecret ?? entry.secret };
+      }
+      return 'busy';
     });
   }
 
-  async bind(user: string, device: string): Promise<'ok' | RefusalName> {
+  /** Whether a device still has the secret by which it was let in. */
+  async hasSecret(name: string, secret: string | undefined): Promise<boolean> {
+    const record = await this.#store.name(name);
+    return record?.kind === 'device' && record.secret === secret;
+  }
+
+  /** @param code the pairing code that the user has shown */
+  async bind(user: string, device: string, code: string | undefined): Promise<'ok' | RefusalName> {
     if (this.#removing.has(device) || this.#removing.has(user)) return 'busy';
-    switch (await this.#store.bind(user, device, this.#time.wall())) {
+    let mustLook = !this.#pairing.needsNothing(code);
+    for (let i = 0; i < TRIES; i++) {
+      const paired = mustLook
+        ? this.#pairing.judge(user, device, await this.#store.name(device), code)
+        : { code: undefined };
+      if (typeof paired === 'string') return (await this.#hasAdded(user, device)) ? 'deviceAlreadyAdded' : paired;
+      mustLook = true;
+      const verdict = await this.#bind(user, device, paired.code);
+      if (verdict !== 'changed') return verdict;
+    }
+    return 'busy';
+  }
+
+  async #hasAdded(user: string, device: string): Promise<boolean> {
+    return (await this.#store.peers(user, 'user')).includes(device);
+  }
+
+  async #bind(user: string, device: string, code: string | undefined): Promise<'ok' | 'changed' | RefusalName> {
+    switch (await this.#store.bind(user, device, this.#time.wall(), code)) {
+      case 'changed':
+        return 'changed';
       case 'already':
         return 'deviceAlreadyAdded';
       case 'is a user':
@@ -143,7 +217,7 @@ export class Accounts {
 
   /** Watches whether a name's peers change while `work` goes on. */
   async watch<Result>(name: string, work: (watch: Watch) => Promise<Result>): Promise<Result> {
-    const watch = { hasChanged: false, isRemoved: false };
+    const watch = { hasChanged: false, isRemoved: false, isRevoked: false };
     const watches = this.#watched.get(name) ?? new Set();
     watches.add(watch);
     this.#watched.set(name, watches);
@@ -172,6 +246,32 @@ export class Accounts {
   }
 
   // ---- for the operator
+
+  /** Whoever is about to come by an older secret than the one given is told to try again. */
+  async provision(name: string, provision: Provision, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    const result = await this.#store.provision(name, provision, this.#time.wall(), which);
+    if (result !== 'done') return result;
+    this.#noteKind(name, 'device');
+    if (provision.secret !== undefined) for (const watch of this.#watched.get(name) ?? []) watch.isRevoked = true;
+    return result;
+  }
+
+  /**
+   * Forgets a device that is of no use to anybody (`Store.dropUnused`). Meanwhile nobody may come as it or add it.
+   *
+   * @param isIdle whether nothing of it is here or on its way
+   */
+  async dropUnused(name: string, wallBefore: number, ranBefore: number, isIdle: () => boolean): Promise<boolean> {
+    if (this.#removing.has(name) || this.#watched.has(name) || !isIdle()) return false;
+    this.#removing.add(name);
+    try {
+      const isDropped = await this.#store.dropUnused(name, wallBefore, ranBefore);
+      if (isDropped) this.#kinds.delete(name);
+      return isDropped;
+    } finally {
+      this.#removing.delete(name);
+    }
+  }
 
   /**
    * Forgets a name, its bindings and its inbox; false when there is none. `end` is called when nobody can log in under

@@ -1,17 +1,26 @@
 import type { Cipher } from '@hawser/protocol';
+import { type AbuseLimits, abuseLimits } from './abuse-limits.ts';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
+import { addressKey } from './address.ts';
+import { Admission, type Place } from './admission.ts';
 import { Counters } from './counters.ts';
 import { Delivery } from './delivery.ts';
 import { DeviceLists } from './device-lists.ts';
+import { DeviceSweep } from './device-sweep.ts';
 import { Directory } from './directory.ts';
+import { Guard } from './guard.ts';
 import { Handover } from './handover.ts';
+import { Identity } from './identity.ts';
 import { Keyring } from './keyring.ts';
 import type { Packet } from './packets.ts';
+import { Pairing } from './pairing.ts';
 import {
   type Cluster,
+  type Digests,
   Fenced,
   type Log,
   type Passwords,
+  type Provision,
   type Rsa,
   type Store,
   type Time,
@@ -26,6 +35,7 @@ export interface CorePorts {
   readonly log: Log;
   readonly store: Store;
   readonly passwords: Passwords;
+  readonly digests: Digests;
   readonly rsa: Rsa;
   readonly createCipher: (key: Uint8Array) => Cipher;
   /** The other nodes; a server that is alone has none. */
@@ -44,13 +54,18 @@ export class Core implements Services {
   readonly time: Time;
   readonly log: Log;
   readonly counters = new Counters();
+  readonly limits: AbuseLimits;
+  readonly admission: Admission;
+  readonly guard: Guard;
   readonly keyring: Keyring;
   readonly directory = new Directory();
   readonly accounts: Accounts;
   readonly delivery: Delivery;
   readonly deviceLists: DeviceLists;
+  readonly deviceSweep: DeviceSweep;
   readonly handover: Handover | undefined;
   readonly createCipher: (key: Uint8Array) => Cipher;
+  readonly digests: Digests;
   readonly #store: Store;
   readonly #cluster: Cluster | undefined;
   readonly #onFatal: (error: unknown) => void;
@@ -66,10 +81,22 @@ export class Core implements Services {
     this.options = options;
     this.time = ports.time;
     this.log = ports.log;
+    this.limits = abuseLimits(options.limits);
+    this.admission = new Admission(this.limits, ports.time, this.counters);
+    this.guard = new Guard(this.limits, ports.time, this.counters);
     this.keyring = keyring;
     this.createCipher = ports.createCipher;
     this.#store = ports.store;
-    this.accounts = new Accounts(ports.store, ports.passwords, this.directory, ports.time);
+    const { store, passwords, time, digests } = ports;
+    this.digests = digests;
+    this.accounts = new Accounts({
+      store,
+      passwords,
+      time,
+      directory: this.directory,
+      identity: new Identity(options.devices, digests),
+      pairing: new Pairing(options.pairing, digests, time),
+    });
     this.delivery = new Delivery({
       store: ports.store,
       time: ports.time,
@@ -82,6 +109,11 @@ export class Core implements Services {
     this.deviceLists = new DeviceLists(ports.store, this.directory, ports.cluster, ports.time);
     this.#onFatal = ports.onFatal;
     const { cluster } = ports;
+    const { accounts, directory, delivery, counters } = this;
+    this.deviceSweep = new DeviceSweep({
+      ...{ store, accounts, directory, delivery, cluster, counters, time },
+      ageMsMax: options.deviceAgeMsMax,
+    });
     this.#cluster = cluster;
     this.handover = cluster && new Handover(cluster, ports.time, this.directory, this.delivery);
     cluster?.listen({
@@ -99,9 +131,23 @@ export class Core implements Services {
 
   // ---- connections
 
-  /** A new connection; the session is to be given what it receives. */
-  connect(wire: Wire): Session {
-    const session = new Session(wire, this);
+  /**
+   * A place for a connection that was just accepted, before anything is done for it; with none it is to be destroyed. Who
+   * accepts it leaves the place when the socket is closed.
+   */
+  admit(address: string): Place | undefined {
+    return this.admission.admit(address);
+  }
+
+  /**
+   * A new connection; the session is to be given what it receives.
+   *
+   * @param place what it was admitted to; without one it takes a place unasked, until the session has ended
+   */
+  connect(wire: Wire, place?: Place): Session {
+    const taken = place ?? this.admission.enter(addressKey(wire.address));
+    const session = new Session(wire, this, taken, place === undefined);
+    taken.giveWay = () => session.giveWay();
     this.#sessions.add(session);
     this.counters.connectionsOpened++;
     session.greet();
@@ -197,6 +243,18 @@ export class Core implements Services {
     return isPassword(password) ? this.accounts.setPassword(name, password) : 'badPassword';
   }
 
+  /**
+   * Gives a device what the operator decided. A new secret, or none, ends its session at once, wherever that is. Rejects
+   * with `ClusterAway` when other nodes cannot be told: then it is to be done again.
+   */
+  async provision(name: string, provision: Provision, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    const result = await this.accounts.provision(name, provision, which);
+    if (result !== 'done' || provision.secret === undefined) return result;
+    this.directory.get(name)?.close('revoked');
+    await this.handover?.expel(name);
+    return result;
+  }
+
   /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
   async removeName(name: string, kind: NameKind): Promise<boolean> {
     // Other nodes may have a session of it, and messages on their way to it.
@@ -218,6 +276,7 @@ export class Core implements Services {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#checking?.cancel();
+    this.deviceSweep.end();
     await this.delivery.stop();
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.

@@ -9,6 +9,7 @@ import { APPEND, type Cluster, type Log, type Store, StoreAway, type StoredMessa
 import { Routing } from './routing.ts';
 import { Sender } from './sender.ts';
 import type { Session } from './session.ts';
+import { Unsafe } from './unsafe.ts';
 
 /** What an operator may change of delivery; the defaults are in `serverLimits`. Milliseconds. */
 export interface DeliveryOptions {
@@ -44,6 +45,8 @@ const SWEEP_BYTES = 1024 * 1024;
 /** What a message's age and `ttl` are told by. */
 type Timed = Pick<StoredMessage, 'wall' | 'ran' | 'ttl'>;
 
+const NO_IDS = new Int32Array(0);
+
 /** What became of a message that a client sent. */
 export type Accepted = 'pending' | 'acked' | RefusalName;
 
@@ -68,9 +71,7 @@ export class Delivery {
   #mailboxesMax: number = serverLimits.mailboxesUnusedMax;
   #rememberedIds = 0;
 
-  /** Accepted messages in the order in which they are to be persisted; those before `#persistFrom` are dealt with. */
-  #toPersist: Message[] = [];
-  #persistFrom = 0;
+  readonly #unsafe = new Unsafe();
   #persistTimerSet = false;
 
   readonly #toRedeliver = new Set<Mailbox>();
@@ -179,7 +180,7 @@ export class Delivery {
     const taken = message.mailbox.take(message, isFirst);
     if (taken === 'already stored') {
       message.sender = undefined;
-      sender.settle(message);
+      this.#countIds(sender, sender.settle(message, this.time.now()));
       this.#endPending(message, sender);
       return 'acked';
     }
@@ -200,7 +201,8 @@ export class Delivery {
   #expect(message: Message, sender: Sender, isEncrypt: boolean): void {
     message.sender = sender;
     message.isEncrypt = isEncrypt;
-    this.#rememberedIds += sender.expect(message, this.time);
+    sender.expect(message);
+    this.#countIds(sender, 1);
     this.#pendingBytes += message.size + serverLimits.pendingOverheadBytes;
     if (this.#rememberedIds > serverLimits.rememberedIdsMax) this.#forgetOldest();
   }
@@ -210,7 +212,8 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return;
     message.sender = undefined;
-    sender.settle(message);
+    this.#unsafe.remove(message);
+    this.#countIds(sender, sender.settle(message, this.time.now()));
     this.#endPending(message, sender);
     sender.session?.ack(message);
   }
@@ -220,11 +223,17 @@ export class Delivery {
     const sender = message.sender;
     if (sender === undefined) return undefined;
     message.sender = undefined;
+    this.#unsafe.remove(message);
     message.mailbox.dropped(message);
     sender.drop(message);
-    if (this.#senders.get(sender.name) === sender) this.#rememberedIds--;
+    this.#countIds(sender, -1);
     this.#endPending(message, sender);
     return sender;
+  }
+
+  /** One that has been forgotten meanwhile does not count any more. */
+  #countIds(sender: Sender, change: number): void {
+    if (change !== 0 && this.#senders.get(sender.name) === sender) this.#rememberedIds += change;
   }
 
   #endPending(message: Message, sender: Sender): void {
@@ -266,7 +275,7 @@ export class Delivery {
       if (sender === undefined) return;
       this.#senders.delete(sender.name);
       this.#senders.set(sender.name, sender);
-      const forgotten = sender.forget(this.time.now());
+      const forgotten = sender.forget();
       this.#rememberedIds -= forgotten;
       if (forgotten > 0) return;
     }
@@ -340,7 +349,7 @@ export class Delivery {
   persistLater(message: Message): void {
     message.isRefused = false;
     message.persistAt = this.time.now() + this.options.persistAfterMs;
-    this.#toPersist.push(message);
+    this.#unsafe.add(message);
     if (!this.#persistTimerSet) this.#setPersistTimer(this.options.persistAfterMs);
   }
 
@@ -352,27 +361,16 @@ export class Delivery {
   #persistDue(): void {
     this.#persistTimerSet = false;
     const now = this.time.now();
-    const queue = this.#toPersist;
-    let at = this.#persistFrom;
-    while (at < queue.length && queue[at]!.persistAt <= now) {
-      const message = queue[at++]!;
-      message.mailbox.persist(message);
+    let oldest = this.#unsafe.oldest;
+    for (; oldest !== undefined && oldest.persistAt <= now; oldest = this.#unsafe.oldest) {
+      this.#unsafe.remove(oldest);
+      oldest.mailbox.persist(oldest);
     }
-    if (at === queue.length) {
-      this.#toPersist = [];
-      this.#persistFrom = 0;
-      return;
-    }
-    // Let go of what is dealt with once it is most of the queue.
-    this.#persistFrom = at;
-    if (at > queue.length / 2) {
-      this.#toPersist = queue.slice(at);
-      this.#persistFrom = 0;
-    }
-    this.#setPersistTimer(Math.max(PERSIST_GRAIN_MS, this.#toPersist[this.#persistFrom]!.persistAt - now));
+    if (oldest !== undefined) this.#setPersistTimer(Math.max(PERSIST_GRAIN_MS, oldest.persistAt - now));
   }
 
   commit(message: Message): void {
+    this.#unsafe.remove(message);
     this.#committer.add(message);
   }
 
@@ -552,11 +550,9 @@ export class Delivery {
     await Promise.all([sender?.whenQuiet(), this.whenQuiet(name)]);
     // What the receiver has acked must not be read by the next node.
     await this.store.whenRemoved();
-    const settled = sender?.settledIds() ?? [];
-    const ids = new Set(settled.map(([msgId]) => msgId));
     return {
-      settled,
-      unsure: unsure.filter((msgId) => ids.has(msgId)),
+      settled: sender?.settledIds() ?? NO_IDS,
+      unsure: unsure.filter((msgId) => sender?.isSettled(msgId)),
       finished: this.#mailboxes.get(name)?.finished ?? [],
     };
   }
@@ -612,6 +608,11 @@ export class Delivery {
   end(): void {
     this.#isStopped = true;
     this.#expiries.tell();
+  }
+
+  /** Whether anything of this receiver is in memory. */
+  hasMailbox(receiver: string): boolean {
+    return this.#mailboxes.get(receiver)?.isUnused === false;
   }
 
   /** Resolves when nothing is on its way to this receiver's inbox. */

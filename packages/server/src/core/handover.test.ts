@@ -10,7 +10,7 @@ import type { Session } from './session.ts';
 import { VirtualTime } from './testing/time.ts';
 
 const { handoverAgainAfterMs, handoverTimeoutMs } = serverLimits;
-const NOTHING: Memory = { settled: [], unsure: [], finished: [] };
+const NOTHING: Memory = { settled: new Int32Array(0), unsure: [], finished: [] };
 
 /** A session as far as a name is concerned. */
 class Newcomer {
@@ -31,7 +31,7 @@ let handover: Handover;
 /** Claims not answered yet, and all else that the cluster was told. */
 let claims: { resolve: (claim: Claim) => void; reject: (error: Error) => void }[];
 let sent: [node: string, packet: Packet][];
-let confirmed: string[];
+let confirmed: [token: number, previous: readonly string[]][];
 let released: number[];
 let inherited: Memory[];
 let voids: Map<string, () => void>;
@@ -51,7 +51,7 @@ beforeEach(() => {
   const cluster = {
     self: 'c',
     claim: () => new Promise<Claim>((resolve, reject) => claims.push({ resolve, reject })),
-    confirm: (_: string, previous: readonly string[]) => confirmed.push(...previous),
+    confirm: (_: string, token: number, previous: readonly string[]) => confirmed.push([token, previous]),
     release: (_: string, token: number) => released.push(token),
     onVoid: (node: string, call: () => void) => {
       voids.set(node, call);
@@ -84,7 +84,7 @@ test('a session is served when each node that had the name has let go of it, and
   claims[0]?.resolve({ token: 5, previous: ['a', 'b'] });
   await time.settle();
   assert.deepEqual(asked(), ['a', 'b']);
-  const memory: Memory = { ...NOTHING, settled: [['m', 1]], unsure: ['m'] };
+  const memory: Memory = { ...NOTHING, settled: Int32Array.of(1, 2, 3), unsure: ['m'] };
   handover.handed('a', { type: 'handed', name: 'ann', token: 5, ...memory });
   let isServed = false;
   void outcome.then(() => {
@@ -99,7 +99,7 @@ test('a session is served when each node that had the name has let go of it, and
   assert.equal(await outcome, true);
   assert.deepEqual(inherited, [memory, NOTHING]);
   assert.deepEqual(newcomer.acks, ['m']);
-  assert.deepEqual(confirmed, ['a', 'b']);
+  assert.deepEqual(confirmed, [[5, ['a', 'b']]]);
 });
 
 test('a node that does not answer is asked again, until it has ended', async () => {
@@ -119,6 +119,16 @@ test('or until that takes too long: then nobody is served, and the next claim is
   claims[0]?.resolve({ token: 5, previous: ['a'] });
   await time.pass(handoverTimeoutMs + handoverAgainAfterMs);
   assert.ok((await outcome) instanceof ClusterAway);
+  assert.deepEqual(confirmed, []);
+});
+
+test('a login that has ended meanwhile says of no node that it has let go', async () => {
+  const { newcomer, outcome } = claim();
+  claims[0]?.resolve({ token: 5, previous: ['a'] });
+  await time.settle();
+  newcomer.supersede();
+  handover.handed('a', { type: 'handed', name: 'ann', token: 5, ...NOTHING });
+  assert.equal(await outcome, false);
   assert.deepEqual(confirmed, []);
 });
 
@@ -154,9 +164,31 @@ test('a name is handed over when all that is on its way is durable, not before',
   await time.settle();
   assert.equal(newcomer.isClosed, true);
   assert.deepEqual(sent, []);
-  isQuiet.resolve({ ...NOTHING, settled: [['m', 1]] });
+  isQuiet.resolve({ ...NOTHING, settled: Int32Array.of(1, 2, 3) });
   await time.settle();
-  assert.deepEqual(sent, [['a', { type: 'handed', name: 'ann', token: 2, ...NOTHING, settled: [['m', 1]] }]]);
+  assert.deepEqual(sent, [
+    ['a', { type: 'handed', name: 'ann', token: 2, ...NOTHING, settled: Int32Array.of(1, 2, 3) }],
+  ]);
+});
+
+test('whoever asks for a name that a session here has by a newer claim is not answered, and asks no more once it has ended', async () => {
+  const newer = claim();
+  claims[0]?.resolve({ token: 3, previous: [] });
+  await newer.outcome;
+  await handover.handOver('a', 'ann', 2);
+  assert.equal(newer.newcomer.isClosed, false);
+  assert.deepEqual(sent, []);
+
+  const older = claim();
+  claims[1]?.resolve({ token: 4, previous: ['a'] });
+  await time.settle();
+  void handover.handOver('b', 'ann', 5);
+  await time.settle();
+  assert.equal(older.newcomer.isClosed, true);
+  sent = [];
+  await time.pass(2 * handoverAgainAfterMs);
+  assert.equal(await older.outcome, false);
+  assert.deepEqual(asked(), []);
 });
 
 test('a name whose session has ended is given up when all is durable, unless it has come back', async () => {
@@ -185,4 +217,16 @@ test('a directory that is away is told to whoever logs in', async () => {
   claims[0]?.reject(new ClusterAway('for a test'));
   assert.ok((await outcome) instanceof ClusterAway);
   assert.equal(handover.size, 0);
+});
+
+test('to end the session of a name wherever it is, the name is claimed from all other nodes and given up', async () => {
+  const expelled = handover.expel('ann');
+  claims[0]!.resolve({ token: 7, previous: ['a'] });
+  await expelled;
+  assert.deepEqual(released, [7]);
+  // Node a ended its session when it was told; what it knows is asked for by whoever comes next.
+  assert.deepEqual([asked(), confirmed], [[], []]);
+  const failing = handover.expel('ann');
+  claims[1]!.reject(new ClusterAway('away'));
+  await assert.rejects(failing, ClusterAway);
 });

@@ -5,8 +5,6 @@ import type { Handed, Memory } from './packets.ts';
 import { type Cluster, ClusterAway, type Time } from './ports.ts';
 import type { Session } from './session.ts';
 
-const NOTHING: Memory = { settled: [], unsure: [], finished: [] };
-
 /** What this node has to do with a name at present. */
 interface Hold {
   /** The claim under which the session here has the name. */
@@ -63,17 +61,19 @@ export class Handover {
       }
       hold.token = token;
       take();
-      await Promise.all(previous.map((node) => this.#collect(node, name, token)));
-      if (previous.length > 0) this.#cluster.confirm(name, previous);
-      return !session.isClosed;
+      await Promise.all(previous.map((node) => this.#collect(node, name, token, session)));
+      // What was known of the name may have come when nobody needed it here any more: the next claim asks for it again.
+      if (session.isClosed) return false;
+      if (previous.length > 0) this.#cluster.confirm(name, token, previous);
+      return true;
     } finally {
       hold.arriving--;
       this.#forgetUnused(name);
     }
   }
 
-  /** Resolves when a node that had the name has let go of it, and what it knew of it is here. */
-  async #collect(node: string, name: string, token: number): Promise<void> {
+  /** Resolves when a node that had the name has let go of it, and what it knew of it is here; or the session has ended. */
+  async #collect(node: string, name: string, token: number, session: Session): Promise<void> {
     const key = `${node}\n${name}\n${token}`;
     const answer = Promise.withResolvers<Memory | undefined>();
     let isAnswered = false;
@@ -82,7 +82,8 @@ export class Handover {
     const giveUpAt = this.#time.now() + serverLimits.handoverTimeoutMs;
     const ask = (): void => {
       if (isAnswered) return;
-      if (this.#time.now() >= giveUpAt) answer.reject(new ClusterAway(`${node} does not hand over`));
+      if (session.isClosed) answer.resolve(undefined);
+      else if (this.#time.now() >= giveUpAt) answer.reject(new ClusterAway(`${node} does not hand over`));
       else {
         this.#cluster.send(node, { type: 'takeOver', name, token });
         this.#time.after(serverLimits.handoverAgainAfterMs, ask);
@@ -108,6 +109,12 @@ export class Handover {
   /** A node has let go of a name. */
   handed(node: string, { name, token, settled, unsure, finished }: Handed): void {
     this.#asked.get(`${node}\n${name}\n${token}`)?.({ settled, unsure, finished });
+  }
+
+  /** Ends the session of a name, whichever other node has it. */
+  async expel(name: string): Promise<void> {
+    const { token } = await this.#cluster.claim(name);
+    this.#cluster.release(name, token);
   }
 
   // ---- names that leave
@@ -150,9 +157,10 @@ export class Handover {
     this.#handing.add(key);
     try {
       this.taken(name, token);
-      // Where a session here has it by a newer claim, whoever asks has lost it already.
-      const isLost = this.#directory.get(name) !== undefined;
-      const memory = isLost ? NOTHING : await this.#delivery.leave(name);
+      // A session here has it by a newer claim: whoever asks has lost it, and hears of that when it is asked for that claim.
+      // An answer would have it serve its session until then, with nothing known of what that one may repeat.
+      if (this.#directory.get(name) !== undefined) return;
+      const memory = await this.#delivery.leave(name);
       this.#cluster.send(node, { type: 'handed', name, token, ...memory });
     } finally {
       this.#handing.delete(key);

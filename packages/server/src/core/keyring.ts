@@ -23,9 +23,10 @@ export class ServerKey {
     return this.#key.publicDer;
   }
 
-  decrypt(ciphertext: Uint8Array): Promise<Uint8Array> {
+  /** @param from whom it is for */
+  decrypt(ciphertext: Uint8Array, from: string): Promise<Uint8Array> {
     this.uses++;
-    return this.#key.decrypt(ciphertext);
+    return this.#key.decrypt(ciphertext, from);
   }
 
   /** It serves nobody any more: forgets the ciphertexts. */

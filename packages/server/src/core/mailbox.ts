@@ -6,6 +6,7 @@ import { contentHash, type Hop, Message, stage } from './message.ts';
 import type { Finished, Forward, Nudge } from './packets.ts';
 import type { StoredMessage } from './ports.ts';
 import type { Session } from './session.ts';
+import { Window } from './window.ts';
 
 /**
  * Where a receiver stands.
@@ -32,7 +33,7 @@ export type Phase = 'away' | 'behind' | 'joining' | 'live';
 export type Taken = Message | 'already stored' | 'conflict';
 
 /** Of a mailbox with no session: a message to an away receiver makes one, so it takes no room that is not needed. */
-const NO_WINDOW: Map<string, Message> = new Map();
+const NO_WINDOW = new Window();
 const NO_MESSAGES: Message[] = [];
 
 /** One receiver's messages in memory: the window of unacked pushes, and the way to and from the store. */
@@ -43,7 +44,7 @@ export class Mailbox {
   #session: Session | undefined;
 
   /** Pushed on this session and not acked, by msgId: an ack names nothing else. */
-  #window: Map<string, Message> = NO_WINDOW;
+  #window = NO_WINDOW;
   /** They have a place in the window but are not pushed: their msgId, or an earlier one of their sender, is taken. */
   #held: Message[] = NO_MESSAGES;
   #windowBytes = 0;
@@ -185,7 +186,7 @@ export class Mailbox {
   /** From now on everything goes to the store, in the order accepted: first what is only in memory. */
   #fallBehind(): void {
     this.phase = 'behind';
-    for (const message of this.#window.values()) {
+    for (const message of this.#window.inOrder()) {
       if (isOursToStore(message) && !message.acked) this.commit(message);
     }
     for (const message of this.#held) if (isOursToStore(message)) this.commit(message);
@@ -297,7 +298,7 @@ export class Mailbox {
     this.elsewhere?.endStream();
     this.elsewhere?.end();
     this.#session = session;
-    this.#window = new Map();
+    this.#window = new Window();
     this.#held = [];
     this.#outbox = [];
     this.#joiners = [];
@@ -340,7 +341,7 @@ export class Mailbox {
   detach(session: Session): void {
     if (this.#session !== session) return;
     this.#session = undefined;
-    for (const message of [...this.#window.values(), ...this.#held]) {
+    for (const message of [...this.#window.inOrder(), ...this.#held]) {
       message.inWindow = false;
       // The next session is to read it. What was acked is to be removed first.
       if (!message.acked) this.#notCommittingPushed(message);
@@ -378,7 +379,7 @@ export class Mailbox {
   }
 
   #send(message: Message): void {
-    this.#window.set(message.msgId, message);
+    this.#window.add(message);
     this.#push(message);
   }
 
@@ -420,7 +421,7 @@ export class Mailbox {
   }
 
   #leaveWindow(message: Message): void {
-    this.#window.delete(message.msgId);
+    this.#window.delete(message);
     this.#windowBytes -= message.size;
     message.inWindow = false;
     if (this.#held.length > 0) this.#releaseHeld();
@@ -452,11 +453,9 @@ export class Mailbox {
   fetch(): void {
     this.#openGate();
     const before = this.#delivery.time.now() - serverLimits.refetchAfterMs;
-    const again: Message[] = [];
-    for (const message of this.#window.values()) {
-      if (message.pushedAt > 0 && message.pushedAt <= before) again.push(message);
-    }
-    this.#pushAgain(again);
+    const isLongAgo = (pushedAt: number): boolean => pushedAt > 0 && pushedAt <= before;
+    const again = this.#window.inOrder().filter(({ pushedAt }) => isLongAgo(pushedAt));
+    this.#pushAgain(again, this.#window.parkedDue(isLongAgo));
   }
 
   #openGate(): void {
@@ -555,6 +554,7 @@ export class Mailbox {
 
   /** Asks for a turn to push again what has been unacked for long: called about once a second. */
   redeliver(now: number): void {
+    this.#window.park(now);
     if (this.phase !== 'live') this.#countStuck(now);
     else if (this.#delivery.routing !== undefined && now >= this.#nextLookAt) this.#look(now);
     if (now >= this.#nextRedeliveryAt) this.#delivery.redeliverInTurn(this);
@@ -563,37 +563,34 @@ export class Mailbox {
   /** Its turn has come. Returns how many bytes are pushed again. */
   redeliverDue(now: number): number {
     this.#nextRedeliveryAt = now + this.#delivery.options.redeliveryAfterMs;
-    const again: Message[] = [];
-    let bytes = 0;
-    for (const message of this.#window.values()) {
-      if (message.pushedAt === 0) continue;
-      const dueAt = message.pushedAt + this.#delivery.redeliveryDelayMs(message.pushes);
-      if (dueAt <= now) {
-        again.push(message);
-        bytes += message.size + serverLimits.pendingOverheadBytes;
-      } else if (dueAt < this.#nextRedeliveryAt) this.#nextRedeliveryAt = dueAt;
-    }
-    return this.#pushAgain(again) ? bytes : 0;
+    let due = 0;
+    const isDue = (pushedAt: number, pushes: number, bytes: number): boolean => {
+      const dueAt = pushedAt + this.#delivery.redeliveryDelayMs(pushes);
+      if (dueAt <= now) due += bytes + serverLimits.pendingOverheadBytes;
+      else if (dueAt < this.#nextRedeliveryAt) this.#nextRedeliveryAt = dueAt;
+      return dueAt <= now;
+    };
+    const parked = this.#window.parkedDue(isDue);
+    const again = this.#window.inOrder().filter(({ pushedAt, pushes, size }) => {
+      return pushedAt > 0 && isDue(pushedAt, pushes, size);
+    });
+    return this.#pushAgain(again, parked) ? due : 0;
   }
 
   #countStuck(now: number): void {
-    let stuck = this.#held.length;
-    let bytes = 0;
-    for (const message of this.#window.values()) {
-      if (!message.acked && (message.pushedAt === 0 || now - message.pushedAt < serverLimits.stuckAfterMs)) continue;
-      stuck++;
-      // What is still in memory counts in any case.
-      if (message.msg === undefined) bytes += message.size;
-    }
-    this.#stuck = stuck;
+    const { count, bytes } = this.#window.stuck(now);
+    this.#stuck = this.#held.length + count;
     this.#stuckBytes = bytes;
     this.#page();
   }
 
-  /** False when there is nothing to push, or the peer does not take it now. */
-  #pushAgain(messages: readonly Message[]): boolean {
+  /**
+   * @param parked positions of parked messages
+   * @returns false when there is nothing to push, or the peer does not take it now
+   */
+  #pushAgain(messages: readonly Message[], parked: readonly number[]): boolean {
     const session = this.#session;
-    if (messages.length === 0 || session === undefined || session.isCongested) return false;
+    if (messages.length + parked.length === 0 || session === undefined || session.isCongested) return false;
     const inStore: Message[] = [];
     const now = this.#delivery.time.now();
     for (const message of messages) {
@@ -603,13 +600,14 @@ export class Mailbox {
       else if (message.msg === undefined) inStore.push(message);
       else this.#pushOnceMore(message);
     }
-    if (inStore.length === 0) return true;
-    const positions = inStore.map((message) => message.position);
+    if (inStore.length + parked.length === 0) return true;
+    this.#window.parkedPushed(parked, now);
+    const positions = [...parked, ...inStore.map((message) => message.position)];
     this.#delivery.store.read(this.name, positions).then(
       (found) => {
         if (this.#session !== session) return;
         const byPosition = new Map(found.map((stored) => [stored.position, stored]));
-        for (const message of inStore) {
+        for (const message of [...this.#unpark(parked, byPosition), ...inStore]) {
           if (!message.inWindow) continue;
           message.msg = byPosition.get(message.position)?.msg;
           // Its time may have passed while it was read.
@@ -622,6 +620,20 @@ export class Mailbox {
       (error: unknown) => this.#delivery.storeFailed(error),
     );
     return true;
+  }
+
+  #unpark(positions: readonly number[], found: ReadonlyMap<number, StoredMessage>): Message[] {
+    const messages: Message[] = [];
+    for (const position of positions) {
+      const stored = found.get(position);
+      const message = stored && this.#window.unpark(position, stored.msgId);
+      if (message !== undefined) messages.push(message);
+      else if (stored === undefined) {
+        this.#windowBytes -= this.#window.dropParked(position);
+        this.#releaseHeld();
+      }
+    }
+    return messages;
   }
 
   #pushOnceMore(message: Message): void {

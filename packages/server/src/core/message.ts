@@ -1,3 +1,4 @@
+import { digest } from './digest.ts';
 import type { Mailbox } from './mailbox.ts';
 import type { Sender } from './sender.ts';
 
@@ -22,6 +23,9 @@ export interface Hop {
   readonly seq: number;
 }
 
+/** How many messages there have been. */
+let made = 0;
+
 /**
  * One message in memory: from acceptance until it is both settled (its sender acked) and out of its receiver's
  * window. Paged from the store it has no sender to ack.
@@ -30,6 +34,11 @@ export class Message {
   readonly from: string;
   readonly to: string;
   readonly msgId: string;
+  /** The digest of `msgId`. */
+  readonly idLow: number;
+  readonly idHigh: number;
+  /** Grows from message to message. */
+  readonly number: number = ++made;
   /** The sender's JSON text; let go of once the store has it and it has been pushed. */
   msg: Uint8Array | undefined;
   /** Bytes of `msg`, also when it is gone. */
@@ -60,6 +69,10 @@ export class Message {
   position = 0;
   /** When it joins a commit unless acked before (`Time.now`). */
   persistAt = 0;
+  /** Its place among those that are neither acked nor handed to the store (`Unsafe`). */
+  olderUnsafe: Message | undefined;
+  newerUnsafe: Message | undefined;
+  isUnsafe = false;
 
   /** In a cluster: the node that it was accepted by, or was forwarded to. */
   hop: Hop | undefined;
@@ -75,18 +88,22 @@ export class Message {
     mailbox: Mailbox,
     from: string,
     msgId: string,
-    msg: Uint8Array,
+    msg: Uint8Array | undefined,
     hash: number,
     wall: number,
     ran: number,
     ttl: number,
+    size: number = msg?.length ?? 0,
   ) {
     this.mailbox = mailbox;
     this.from = from;
     this.to = mailbox.name;
     this.msgId = msgId;
+    digest.of(msgId);
+    this.idLow = digest.low;
+    this.idHigh = digest.high;
     this.msg = msg;
-    this.size = msg.length;
+    this.size = size;
     this.hash = hash;
     this.wall = wall;
     this.ran = ran;

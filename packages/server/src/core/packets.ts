@@ -74,8 +74,8 @@ export interface Handed extends Memory {
 
 /** What a node knows of a name beside what is stored. */
 export interface Memory {
-  /** Ids of messages that this sender has had acked, with the hash of their content. */
-  readonly settled: readonly (readonly [msgId: string, hash: number])[];
+  /** Ids of messages that this sender has had acked, as `SettledIds` has them: three words each. */
+  readonly settled: Int32Array;
   /** Those whose ack may not have reached the sender. */
   readonly unsure: readonly string[];
   /** Pushes that this receiver has acked and that may be stored all the same. */

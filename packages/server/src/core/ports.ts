@@ -28,6 +28,10 @@ export interface Wire {
   readonly address: string;
   /** TLS, or from this machine: credentials may come in the clear. */
   readonly secure: boolean;
+  /** The client came over TLS. */
+  readonly isTls?: boolean;
+  /** Whom its certificate names, if it has shown one that counts: it may be nobody else. */
+  readonly certifiedName?: string | undefined;
   /** Bytes written and not yet taken by the operating system. */
   readonly unsentBytes: number;
   /** When a write last completed (`Time.now`); 0 before the first. */
@@ -39,6 +43,8 @@ export interface Wire {
   resume(): void;
   /** Flushes, sends FIN, and is forced after `closeTimeoutMs`. What is received from now on is discarded. */
   end(): void;
+  /** At once: nothing is flushed. */
+  destroy(): void;
 }
 
 /** Structured log, pino's shape. */
@@ -49,11 +55,26 @@ export interface Log {
   error(fields: object, text: string): void;
 }
 
-/** argon2id, off the main thread. Every call rejects with `Busy` when the queue is full. */
+/**
+ * argon2id, off the main thread. Every call rejects with `Busy` when the queue has no room for it. `from` is whom it is for,
+ * as limits count addresses: all take turns, and none can fill the queue for the others.
+ */
 export interface Passwords {
-  hash(password: string): Promise<string>;
+  hash(password: string, from?: string): Promise<string>;
   /** Takes as long for `undefined` (no such user) as for a real hash, and is then false. */
-  verify(password: string, hash: string | undefined): Promise<boolean>;
+  verify(password: string, hash: string | undefined, from?: string): Promise<boolean>;
+}
+
+/**
+ * Salted digests of what devices prove themselves by, at a few microseconds each: for secrets that are long and random.
+ */
+export interface Digests {
+  /** With a fresh salt. */
+  digest(text: string): string;
+  /** In constant time, and in the same time when there is no digest or it is `LOCKED`: then false. */
+  matches(text: string, digest: string | undefined): boolean;
+  /** A number below 2³² that is the same for a name during this run, and that nobody outside can foresee. */
+  hash(name: string): number;
 }
 
 /** RSA, off the main thread. */
@@ -66,9 +87,10 @@ export interface RsaKey {
   readonly publicDer: Uint8Array;
   /**
    * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` when
-   * the queue is full, and with another error for a ciphertext that is no number below the modulus.
+   * the queue has no room, and with another error for a ciphertext that is no number below the modulus. `from` as for
+   * `Passwords`.
    */
-  decrypt(ciphertext: Uint8Array): Promise<Uint8Array>;
+  decrypt(ciphertext: Uint8Array, from?: string): Promise<Uint8Array>;
 }
 
 /** A bounded queue is full; the request should be made again later. */
@@ -111,8 +133,11 @@ export interface Cluster {
    * (`taken`) while it is sure of what it holds. Rejects with `ClusterAway`.
    */
   claim(name: string): Promise<Claim>;
-  /** These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. */
-  confirm(name: string, previous: readonly string[]): void;
+  /**
+   * These nodes have let go of the name, and what they knew of it is here: they need not be told of any more. Only while
+   * this is the newest claim of the name: of a newer one they may be told because they have had it again since.
+   */
+  confirm(name: string, token: number, previous: readonly string[]): void;
   /** Gives a name up, unless it has been claimed since. That this node held it last is remembered. */
   release(name: string, token: number): void;
   /** The node that holds a name now, not a moment ago. Rejects with `ClusterAway`. */
@@ -144,6 +169,37 @@ export interface DeviceRecord {
   readonly createdAt: number;
   /** When it last authenticated, by the wall clock; 0 when it was added but never came. */
   readonly lastSeenAt: number;
+  /** The same by `Time.ran`; absent when it is not known. */
+  readonly lastSeenRan?: number;
+  /** Digest of its secret, or `LOCKED`; absent when it has none. */
+  readonly secret?: string;
+  /** Digest of its pairing code, or `LOCKED`; absent when it has none. */
+  readonly code?: string;
+  /** The operator has vouched for it. */
+  readonly provisioned?: true;
+}
+
+/** In place of a digest: there is one, and nobody knows of what, until the operator sets another. */
+export const LOCKED = 'locked';
+
+/** What a device that comes in is known by, and what it is given. */
+export interface Entry {
+  /** The digest of its secret as the caller has read it; absent when it has none, or is not known. */
+  readonly secret?: string | undefined;
+  /** To be the digest of its secret from now on: it comes for the very first time. */
+  readonly newSecret?: string | undefined;
+  /** To be the digest of its pairing code from now on. */
+  readonly newCode?: string | undefined;
+  /** `Time.ran`. */
+  readonly ran?: number | undefined;
+}
+
+/** What the operator gives a device. */
+export interface Provision {
+  /** A digest, or `LOCKED`; absent when it is to stay. */
+  readonly secret?: string | undefined;
+  /** The same; null takes it away. */
+  readonly code?: string | null | undefined;
 }
 
 export type NameRecord = UserRecord | DeviceRecord;
@@ -197,18 +253,43 @@ export interface Store {
   names(names: readonly string[]): Promise<readonly (NameRecord | undefined)[]>;
   createUser(name: string, passwordHash: string, wall: number): Promise<'created' | 'exists'>;
   setPassword(name: string, passwordHash: string): Promise<boolean>;
-  /** Creates the device, or notes what it says of itself now; writes nothing when nothing changed. */
+  /**
+   * Creates the device, or notes what it says of itself now; writes nothing when nothing changed. At one moment, it sees
+   * that the device still has the secret that `entry` names, and that one who is given a secret has none and never came
+   * before (`lastSeenAt` 0): otherwise nothing is changed, and the caller must look again. That a device came for the
+   * first time is durable even when it says nothing.
+   */
   deviceSeen(
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
-  ): Promise<'new' | 'known' | 'is a user'>;
-  /** Creates the device when it is not known. */
+    entry?: Entry,
+  ): Promise<'new' | 'known' | 'is a user' | 'changed'>;
+  /**
+   * Creates the device when it is not known. At one moment, it sees that the device still has the pairing code of this
+   * digest, or none: otherwise it is `changed`. Who has added it already is told so whatever the code is.
+   */
   bind(
     user: string,
     device: string,
     wall: number,
-  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'>;
+    code?: string,
+  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full' | 'changed'>;
+  /**
+   * Gives a device what the operator decided, from when on it is provisioned. `new`: one that is not known, or was added
+   * and never came, and has no secret; else it is `known`. `known`: one that is known; else it is `unknown`.
+   */
+  provision(
+    name: string,
+    provision: Provision,
+    wall: number,
+    which: 'new' | 'known',
+  ): Promise<'done' | 'known' | 'unknown' | 'is a user'>;
+  /**
+   * Forgets a device that nobody has added, that has no secret and was not provisioned, whose inbox is empty, and that
+   * did not come, nor became known, since both these times; false when it is not such a one.
+   */
+  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean>;
   unbind(user: string, device: string): Promise<boolean>;
   /** The devices of a user, or the users of a device. */
   peers(name: string, kind: 'user' | 'device'): Promise<readonly string[]>;

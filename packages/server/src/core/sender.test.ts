@@ -27,18 +27,22 @@ function messageOf(msgId: string, bytes = 2): Message {
 
 function expectMessage(msgId: string, bytes?: number): Message {
   const message = messageOf(msgId, bytes);
-  sender.expect(message, bench.time);
+  sender.expect(message);
   return message;
 }
 
+function settle(message: Message): number {
+  return sender.settle(message, bench.time.now());
+}
+
 function sendAndSettle(ids: readonly string[]): void {
-  for (const id of ids) sender.settle(expectMessage(id));
+  for (const id of ids) settle(expectMessage(id));
 }
 
 test('an id leads to its message while that is on its way, then to the hash of its content', () => {
   const message = expectMessage('m');
   assert.equal(sender.find('m'), message);
-  sender.settle(message);
+  settle(message);
   assert.equal(sender.find('m'), message.hash);
   assert.equal(sender.pendingMessages, 0);
 });
@@ -81,19 +85,19 @@ test('a message on its way is never forgotten', async () => {
     await bench.pass(rememberedForMs);
     sender.age(bench.time.now());
   }
-  sender.forget(bench.time.now());
+  sender.forget();
   assert.equal(sender.find('on its way'), message);
   assert.equal(sender.ids, 1);
-  sender.settle(message);
+  settle(message);
   assert.equal(sender.find('on its way'), message.hash);
 });
 
-test('what `expect` says of the number of ids is true', () => {
+test('what `settle` says of the number of ids is true', () => {
   let ids = 0;
   for (const id of series('m', 3 * rememberedIdsPerSender)) {
-    const message = messageOf(id);
-    ids += sender.expect(message, bench.time);
-    if (ids % 3 > 0) sender.settle(message);
+    const message = expectMessage(id);
+    ids++;
+    if (ids % 3 > 0) ids += settle(message);
     assert.equal(ids, sender.ids);
   }
 });
@@ -110,7 +114,7 @@ describe('fullness', () => {
         return expectMessage(id, bytes);
       });
       assert.equal(sender.isFull, true);
-      for (const message of messages.slice(0, half - 1)) sender.settle(message);
+      for (const message of messages.slice(0, half - 1)) settle(message);
       assert.equal(sender.hasRoom, false);
       sender.drop(messages.at(-1)!);
       assert.equal(sender.hasRoom, true);

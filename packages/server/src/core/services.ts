@@ -1,11 +1,16 @@
 import type { Cipher } from '@hawser/protocol';
+import type { AbuseLimits } from './abuse-limits.ts';
 import type { Accounts } from './accounts.ts';
+import type { Admission } from './admission.ts';
 import type { Counters } from './counters.ts';
 import type { Delivery, DeliveryOptions } from './delivery.ts';
 import type { DeviceLists } from './device-lists.ts';
 import type { Directory } from './directory.ts';
+import type { Guard } from './guard.ts';
 import type { Handover } from './handover.ts';
+import type { DevicesMode } from './identity.ts';
 import type { Keyring } from './keyring.ts';
+import type { PairingMode } from './pairing.ts';
 import type { Log, Time } from './ports.ts';
 import type { Session } from './session.ts';
 
@@ -15,6 +20,16 @@ export interface CoreOptions extends DeliveryOptions {
   readonly idleTimeoutMs: number;
   /** Cmd 100 and 102 in the clear are allowed from everywhere, not only over TLS or from this machine. */
   readonly allowPlainLogin: boolean;
+  readonly devices: DevicesMode;
+  readonly pairing: PairingMode;
+  /** When a device that is of no use to anybody is forgotten. */
+  readonly deviceAgeMsMax: number;
+  /** Without TLS every frame must be encrypted, but for key agreement and heartbeats. */
+  readonly requireEncryption?: boolean;
+  /** Cmd 102 is refused: only the operator adds users. */
+  readonly isRegistrationClosed?: boolean;
+  /** Limits against abuse that are not the defaults. */
+  readonly limits?: Partial<AbuseLimits>;
 }
 
 /** What sessions and their handlers work with. */
@@ -23,6 +38,9 @@ export interface Services {
   readonly time: Time;
   readonly log: Log;
   readonly counters: Counters;
+  readonly limits: AbuseLimits;
+  readonly admission: Admission;
+  readonly guard: Guard;
   readonly keyring: Keyring;
   readonly directory: Directory;
   readonly accounts: Accounts;

@@ -19,6 +19,7 @@ import {
   utf8Length,
   wireLimits,
 } from '@hawser/protocol';
+import type { Place } from './admission.ts';
 import { commandOf, whyRefused } from './commands.ts';
 import { InboundFrames, UNDECRYPTABLE } from './inbound.ts';
 import type { ServerKey } from './keyring.ts';
@@ -39,6 +40,8 @@ const hold = {
   memory: 4,
   /** It does not read what it is sent. */
   unsent: 8,
+  /** It sent more in this second than it may. */
+  rate: 16,
 } as const;
 
 /** Who a session is logged in as. */
@@ -69,6 +72,9 @@ const SENT_BUFFER_KEPT_BYTES = 256 * 1024;
 export class Session {
   readonly wire: Wire;
   readonly services: Services;
+  readonly place: Place;
+  /** The place is left with the session. */
+  readonly #leavesPlace: boolean;
   readonly #inbound = new InboundFrames();
   #holds = 0;
   /** Those of them that end with this turn. */
@@ -93,16 +99,23 @@ export class Session {
   #loginDeadline: number;
   #frameBegunAt = 0;
   #unfinishedBytes = 0;
+  /** Since when frames and bytes are counted, about a second. */
+  #countedSince: number;
+  #countedFrames = 0;
+  #countedBytes = 0;
 
   #answers: Uint8Array[] = [];
   #acks: Ack[] = [];
   #isDirty = false;
   #hasPushes = false;
 
-  constructor(wire: Wire, services: Services) {
+  constructor(wire: Wire, services: Services, place: Place, leavesPlace: boolean) {
     this.wire = wire;
     this.services = services;
+    this.place = place;
+    this.#leavesPlace = leavesPlace;
     this.#receivedAt = services.time.now();
+    this.#countedSince = this.#receivedAt;
     this.#loginDeadline = this.#receivedAt + services.options.loginTimeoutMs;
   }
 
@@ -123,8 +136,8 @@ export class Session {
   receive(chunk: Uint8Array): void {
     if (this.#isClosed) return;
     this.#receivedAt = this.services.time.now();
-    if (this.services.isFenced) return;
     this.services.counters.bytesReceived += chunk.length;
+    this.#countedBytes += chunk.length;
     this.#inbound.push(chunk);
     if (this.#holds === 0) this.#work();
     else this.#pause();
@@ -145,7 +158,8 @@ export class Session {
 
   /** Handles frames until one must be waited for, or there are none. */
   #work(): void {
-    if (this.#isWorking) return;
+    // Frames may have waited since before the node lost what it holds.
+    if (this.#isWorking || this.services.isFenced) return;
     this.#isWorking = true;
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
@@ -167,6 +181,7 @@ export class Session {
     this.services.counters.frames += cut;
     if (this.#isClosed) return;
     this.#noteUnfinished(cut > 0);
+    this.#noteRate(cut);
     if (this.#holds !== 0 || this.#isClosed) return;
     if (this.#isPaused) {
       this.#isPaused = false;
@@ -176,6 +191,34 @@ export class Session {
       this.wire.resume();
     }
     this.#closeIfEnded();
+  }
+
+  /** Reads no further when it has sent more than it may in a second, until what is too much has been waited for. */
+  #noteRate(frames: number): void {
+    const { sessionFramesPerSecondMax: framesMax, sessionBytesPerSecondMax: bytesMax } = this.services.limits;
+    if (this.#receivedAt - this.#countedSince >= 1000) this.#countAnew(this.#receivedAt, framesMax, bytesMax);
+    this.#countedFrames += frames;
+    if (this.#countedFrames <= framesMax && this.#countedBytes <= bytesMax) return;
+    if ((this.#holds & hold.rate) !== 0 || this.#isClosed) return;
+    this.#holds |= hold.rate;
+    this.#pause();
+    this.services.counters.limited.sessionRate++;
+    const { time } = this.services;
+    const share = Math.max(this.#countedFrames / framesMax, this.#countedBytes / bytesMax);
+    const untilMs = this.#countedSince + 1000 * Math.ceil(share - 1) - time.now();
+    time.after(Math.max(1, untilMs), () => {
+      this.#countAnew(time.now(), framesMax, bytesMax);
+      this.#endHold(hold.rate);
+    });
+  }
+
+  /** What was too much counts for the seconds to come. */
+  #countAnew(now: number, framesMax: number, bytesMax: number): void {
+    const seconds = Math.floor((now - this.#countedSince) / 1000);
+    if (seconds === 0) return;
+    this.#countedFrames = Math.max(0, this.#countedFrames - seconds * framesMax);
+    this.#countedBytes = Math.max(0, this.#countedBytes - seconds * bytesMax);
+    this.#countedSince = now;
   }
 
   /** Keeps account of a frame that has not arrived whole: since when, and of its room. */
@@ -216,6 +259,11 @@ export class Session {
       this.#refuseUndecryptable(request);
       return;
     }
+    if (this.#mustBeEncrypted(request)) {
+      if (request.cmd === cmd.push) this.error(request, 'clearFrame');
+      else this.refuse(request, 'clearFrame');
+      return;
+    }
     const command = commandOf(request.cmd);
     const refusal = whyRefused(request.cmd, command, this.login?.role);
     if (refusal !== undefined) {
@@ -224,6 +272,14 @@ export class Session {
     }
     const waiting = command?.handle?.(this, request);
     if (waiting !== undefined) this.#wait(waiting, request);
+  }
+
+  /** A frame in the clear that this server does not take: all but heartbeats and key agreement, where that is an option. */
+  #mustBeEncrypted({ cmd: number, isEncrypt, data }: Envelope): boolean {
+    if (this.services.options.requireEncryption !== true || this.wire.isTls === true) return false;
+    // Of empty data only the flag would be another.
+    const isEncrypted = this.cipher !== undefined && (isEncrypt || data.length === 0);
+    return !isEncrypted && number !== cmd.heartbeat && number !== cmd.clientKey;
   }
 
   #refuseUndecryptable(request: Envelope): void {
@@ -281,6 +337,7 @@ export class Session {
   /** The credentials are good: this session is the one of its name from now on, though not yet served. */
   loggedIn(login: Login): void {
     this.login = login;
+    this.place.loggedIn();
     this.peers = new Set();
   }
 
@@ -296,6 +353,7 @@ export class Session {
     if (this.#isClosed) return;
     this.#leaveName();
     this.login = undefined;
+    this.place.loggedOut();
     this.loginFailed();
   }
 
@@ -318,12 +376,21 @@ export class Session {
     this.wire.end();
   }
 
+  /** Ends at once, for another has need of the room; false when the server is at work for it. */
+  giveWay(): boolean {
+    if ((this.#holds & hold.command) !== 0) return false;
+    this.close('crowdedOut');
+    this.wire.destroy();
+    return true;
+  }
+
   /** Leaves mailbox, sender and directory. What comes for this session from here on is ignored. */
   #leave(): void {
     this.#isClosed = true;
     this.services.addUnfinishedBytes(-this.#unfinishedBytes);
     this.#unfinishedBytes = 0;
     this.services.left(this);
+    if (this.#leavesPlace) this.place.leave();
     this.#leaveName();
   }
 
@@ -340,6 +407,7 @@ export class Session {
   // ---- deadlines, about once a second
 
   check(now: number): void {
+    if (now - Math.max(this.#receivedAt, this.wire.wroteAt) >= serverLimits.cipherRestsAfterMs) this.cipher?.rest?.();
     // A command that waits is the server's to finish. All other reasons not to read on may last too long: then the
     // client had better come again.
     const isHeldUp = (this.#holds & hold.command) !== 0;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
 import fc from 'fast-check';
@@ -249,4 +249,60 @@ test('what is chosen is asked for anew at each request', async () => {
     chosen = here;
   }
   assert.deepEqual(bodiesOf(await exchange(request)), [isHere]);
+});
+
+test('an address that asks too often is told that there is no server, with HTTP status 200, and others are not', async () => {
+  let isAllowed = false;
+  const asked: string[] = [];
+  const mayAsk = (address: string): boolean => {
+    asked.push(address);
+    return isAllowed;
+  };
+  const server = createDispatcher(() => chosen, { mayAsk, refusedConnection: () => {} });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/?id=lamp`;
+  try {
+    const headers = { 'X-Forwarded-For': '203.0.113.9', Forwarded: 'for=203.0.113.9' };
+    const refused = await fetch(url, { headers });
+    assert.equal(refused.status, 200);
+    assert.equal(refused.headers.get('connection'), 'close');
+    assert.equal(refused.headers.get('cache-control'), 'no-store');
+    assert.equal(((await refused.json()) as { code: number }).code, 1000);
+    isAllowed = true;
+    assert.deepEqual(await (await fetch(url)).json(), { code: 100, msg: 'ok', ...chosen });
+    assert.deepEqual(asked, ['127.0.0.1', '127.0.0.1'], 'no header says who asks');
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+});
+
+test('one address may have half of the connections, and where they are scarce none is kept open', async () => {
+  let refused = 0;
+  const server = createDispatcher(() => chosen, { mayAsk: () => true, refusedConnection: () => refused++ });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  server.maxConnections = 10;
+  const { port } = server.address() as AddressInfo;
+  const sockets: Socket[] = [];
+  try {
+    for (let i = 0; i < 8; i++) {
+      const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+      socket.on('error', () => {});
+      sockets.push(socket);
+      await once(socket, 'connect');
+    }
+    const end = performance.now() + 10_000;
+    while (refused < 3 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.equal(refused, 3);
+    const answer = await fetch(`http://127.0.0.1:${port}/?id=lamp`);
+    assert.equal(((await answer.json()) as { code: number }).code, 100);
+    assert.equal(answer.headers.get('connection'), 'close', 'six of ten are open');
+    assert.equal(refused, 3);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    server.closeAllConnections();
+  }
 });

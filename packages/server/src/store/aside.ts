@@ -1,5 +1,5 @@
-import type { DeviceRecord, Log } from '../core/ports.ts';
-import { asideKey, contentOf, described, pairKey, range, type StoredName } from './record.ts';
+import { type DeviceRecord, LOCKED, type Log } from '../core/ports.ts';
+import { asideKey, checked, contentOf, described, metaKey, pairKey, range, type StoredName } from './record.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
 /** Reports damaged records. They are kept, under a key of their own, for whoever wants to look into them. */
@@ -21,11 +21,18 @@ export class Aside {
   }
 
   /** The record of a name is not there, though there are bindings or messages of it. */
-  missing(name: string, kind: string): void {
+  missing(name: string, standIn: StoredName): void {
     this.count++;
-    const outcome = kind === 'device' ? 'the device may come as before' : 'the name is locked';
-    this.#log.error({ record: 'name', name }, `a record is missing: ${outcome}`);
+    this.#log.error({ record: 'name', name }, `a record is missing: ${outcomeOf(standIn)}`);
   }
+}
+
+/** What a stand-in means for whoever has the name, for the report. */
+export function outcomeOf(standIn: StoredName): string {
+  if (standIn.kind === 'user') return 'the name is locked';
+  return standIn.secret === undefined
+    ? 'the device may come as before'
+    : 'the device is locked until it gets a new secret, and its pairing code is lost';
 }
 
 /** A hash in the form of all others, at their cost, of which nobody knows a password. */
@@ -39,8 +46,8 @@ export const lockedName = {
   locked: true,
 } as const satisfies StoredName;
 
-/** Stands in for a device, or begins one. */
-export const newDevice = {
+/** Stands in for a device that had neither secret nor pairing code. */
+const plainDevice = {
   kind: 'device',
   version: undefined,
   abilities: undefined,
@@ -48,13 +55,33 @@ export const newDevice = {
   lastSeenAt: 0,
 } as const satisfies DeviceRecord;
 
+/** Stands in for a device that may have had a secret or a code: nobody comes as it, and nobody adds it. */
+const lockedDevice = { ...plainDevice, secret: LOCKED, code: LOCKED } as const satisfies DeviceRecord;
+
 /**
- * What takes the place of a name's record that is damaged or lost. Only a device has users that added it, and a device
- * has no secret that could be lost: it may come as before. Any other name is locked until an operator decides.
+ * What takes the place of a name's record that is damaged or lost. Only a device has users that added it: it may come as
+ * before if no device ever had a secret here, and is locked otherwise. Any other name is locked until an operator decides.
  */
-export async function standInFor(db: LevelDb, name: string): Promise<StoredName> {
+export async function standInFor(
+  db: LevelDb,
+  name: string,
+  hasNoSecrets: (db: LevelDb) => Promise<boolean> = noSecretsIn,
+): Promise<StoredName> {
   for (const [key, value] of await db.iterator(range(pairKey('r', name, ''))).all()) {
-    if (contentOf(key, value) !== undefined) return newDevice;
+    if (contentOf(key, value) !== undefined) return (await hasNoSecrets(db)) ? plainDevice : lockedDevice;
   }
   return lockedName;
+}
+
+/** What notes that no device ever had a secret or a code. */
+export const noSecretsNote = {
+  type: 'put',
+  key: metaKey.noSecrets,
+  value: checked(metaKey.noSecrets, new Uint8Array(0)),
+} as const satisfies Operation;
+
+/** Whether the store notes that it never held a secret or a code. Where the note is lost, it may have. */
+async function noSecretsIn(db: LevelDb): Promise<boolean> {
+  const value = await db.get(metaKey.noSecrets);
+  return value !== undefined && contentOf(metaKey.noSecrets, value) !== undefined;
 }

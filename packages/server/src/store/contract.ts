@@ -1,4 +1,5 @@
 import { describe, test } from 'node:test';
+import { devicesContract } from './contract-devices.ts';
 import type { Adapter, Check } from './contract-harness.ts';
 import { inboxContract } from './contract-inbox.ts';
 import { namesContract } from './contract-names.ts';
@@ -6,8 +7,18 @@ import { randomContract } from './contract-random.ts';
 
 export type { Adapter, Harness } from './contract-harness.ts';
 
+export interface ContractOptions {
+  /** Tests at the same time. Each has a store of its own and mostly waits for the disk. */
+  readonly concurrency?: number;
+  readonly skip?: string | false;
+}
+
 /** What the Store port promises, for every adapter to be held to. */
-export function storeContract(name: string, adapter: Adapter): void {
+export function storeContract(
+  name: string,
+  adapter: Adapter,
+  { concurrency = 8, skip = false }: ContractOptions = {},
+): void {
   const check: Check = (sentence, body, limits) => {
     test(sentence, async () => {
       const harness = await adapter.open(limits);
@@ -18,10 +29,10 @@ export function storeContract(name: string, adapter: Adapter): void {
       }
     });
   };
-  // At the same time: each test has a store of its own and mostly waits for the disk.
-  describe(`${name} keeps the Store contract`, { concurrency: 8 }, () => {
-    describe('names', { concurrency: 8 }, () => namesContract(check));
-    describe('inboxes', { concurrency: 8 }, () => inboxContract(check));
-    describe('random steps', { concurrency: 8 }, () => randomContract(check));
+  describe(`${name} keeps the Store contract`, { concurrency, skip }, () => {
+    describe('names', { concurrency }, () => namesContract(check));
+    describe('devices', { concurrency }, () => devicesContract(check));
+    describe('inboxes', { concurrency }, () => inboxContract(check));
+    describe('random steps', { concurrency }, () => randomContract(check));
   });
 }

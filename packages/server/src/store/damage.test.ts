@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { StoredMessage } from '../core/ports.ts';
+import { LOCKED, type StoredMessage } from '../core/ports.ts';
 import { ids, inboxOf, newMessages, remove, store } from './contract-harness.ts';
 import type { LevelStore } from './level.ts';
 import { flip, harnessFor, keysOf, type LevelHarness } from './level-harness.ts';
@@ -415,7 +415,7 @@ test('a store whose format cannot be read is refused in a line, and stays as it 
   const change = (bit: number | undefined) =>
     harness.between(async (db) => {
       if (bit === undefined) await db.del(metaKey.schema);
-      else await db.put(metaKey.schema, Buffer.from(String.fromCharCode('2'.charCodeAt(0) ^ (1 << bit)), 'latin1'));
+      else await db.put(metaKey.schema, Buffer.from(String.fromCharCode('4'.charCodeAt(0) ^ (1 << bit)), 'latin1'));
     });
   for (const bit of [undefined, 0, 1, 2, 3, 4, 5, 6, 7]) {
     await assert.rejects(change(bit), (error) => {
@@ -424,6 +424,40 @@ test('a store whose format cannot be read is refused in a line, and stays as it 
       return true;
     });
   }
-  await harness.between((db) => db.put(metaKey.schema, Buffer.from('2')));
+  await harness.between((db) => db.put(metaKey.schema, Buffer.from('4')));
   assert.equal((await harness.store.name('ann'))?.kind, 'user');
+});
+
+for (const how of ['a secret', 'a code', 'a note that is damaged', 'no note'] as const) {
+  test(`where there was ${how}, a damaged device is locked and not added, until the operator sets new ones`, async (t) => {
+    const harness = await harnessFor(t);
+    await harness.store.deviceSeen('lamp', NOTHING, 3);
+    await harness.store.bind('ann', 'lamp', 4);
+    if (how === 'a secret') await harness.store.deviceSeen('other', NOTHING, 5, { newSecret: 'digest' });
+    if (how === 'a code') await harness.store.provision('other', { code: 'digest' }, 5, 'new');
+    await damage(harness, nameKey('lamp'), 9);
+    if (how === 'a note that is damaged') await damage(harness, metaKey.noSecrets, 1);
+    if (how === 'no note') await harness.between((db) => db.del(metaKey.noSecrets));
+    for (const entry of [{}, { newSecret: 'mine' }]) {
+      assert.equal(await harness.store.deviceSeen('lamp', NOTHING, 9, entry), 'changed');
+    }
+    const found = await harness.store.name('lamp');
+    assert.ok(found?.kind === 'device' && found.secret === LOCKED && found.code === LOCKED);
+    assert.equal(await harness.store.bind('bob', 'lamp', 9), 'changed');
+    assert.deepEqual(await harness.store.peers('lamp', 'device'), ['ann']);
+    assert.equal(await harness.store.provision('lamp', { secret: 'new', code: null }, 9, 'known'), 'done');
+    assert.equal(await harness.store.deviceSeen('lamp', NOTHING, 9, { secret: 'new' }), 'known');
+    assert.equal(await harness.store.bind('bob', 'lamp', 9), 'bound');
+  });
+}
+
+test('a locked name of which the operator says that it is a device is one, and keeps its messages', async (t) => {
+  const harness = await harnessFor(t);
+  await harness.store.deviceSeen('lamp', NOTHING, 3, { newSecret: 'digest' });
+  await store(harness, newMessages(1, 'lamp'));
+  await damage(harness, nameKey('lamp'), 9);
+  assert.equal(await harness.store.deviceSeen('lamp', NOTHING, 4, { secret: 'digest' }), 'is a user');
+  assert.equal(await harness.store.provision('lamp', { secret: 'new' }, 5, 'known'), 'done');
+  assert.equal(await harness.store.deviceSeen('lamp', NOTHING, 6, { secret: 'new' }), 'known');
+  assert.equal((await inboxOf(harness, 'lamp')).length, 1);
 });

@@ -143,7 +143,7 @@ test('a folder of another format is not opened, and stays as it is', async (t) =
   const db: LevelDb = new ClassicLevel(harness.folder, { keyEncoding: 'view', valueEncoding: 'view' });
   assert.equal(Buffer.from((await db.get(metaKey.schema))!).toString(), '99');
   assert.equal((await keysOf(db, space.segment)).length, 1);
-  await db.put(metaKey.schema, Buffer.from('2'));
+  await db.put(metaKey.schema, Buffer.from('4'));
   await db.close();
   await harness.reopen();
 });

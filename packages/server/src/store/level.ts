@@ -1,8 +1,8 @@
 import { randomInt } from 'node:crypto';
 import { decodeText, encodeText, serverLimits } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
-import type { DeviceRecord, Log, NewMessage, Page, Store, StoredMessage } from '../core/ports.ts';
-import { Aside } from './aside.ts';
+import type { DeviceRecord, Entry, Log, NewMessage, Page, Provision, Store, StoredMessage } from '../core/ports.ts';
+import { Aside, noSecretsNote } from './aside.ts';
 import { type BackupSeal, backUp, type OnProgress } from './backup.ts';
 import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
@@ -10,6 +10,7 @@ import { migrate } from './migrations.ts';
 import { Names } from './names.ts';
 import { checked, contentOf, described, metaKey, positionOf, range, SCHEMA, type StoredName, space } from './record.ts';
 import { SegmentReader } from './segment.ts';
+import type { DamagedRecord, ServedStore } from './served.ts';
 import { StoreUnusable, whyFailed } from './unusable.ts';
 import { type LevelDb, type Operation, Writer } from './writer.ts';
 
@@ -22,15 +23,6 @@ const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 
 const DAMAGED_AT_ONCE = 1_000;
 
-/** A record that was set aside for its wrong checksum. */
-export interface DamagedRecord {
-  readonly key: Uint8Array;
-  /** What kind of record it was, and whose. */
-  readonly record: string;
-  readonly name: string;
-  readonly bytes: number;
-}
-
 export interface LevelStoreOptions {
   readonly folder: string;
   readonly log: Log;
@@ -42,7 +34,7 @@ export interface LevelStoreOptions {
 }
 
 /** The embedded store: LevelDB, synced before anything is acked. */
-export class LevelStore implements Store {
+export class LevelStore implements ServedStore {
   readonly #db: LevelDb;
   readonly #writer: Writer;
   readonly #names: Names;
@@ -112,6 +104,7 @@ export class LevelStore implements Store {
       { type: 'put', key: metaKey.schema, value: encodeText(String(SCHEMA)) },
       this.#leaseOperation(),
       noteOperation(metaKey.ran, this.#ranBefore),
+      ...(isNew ? [noSecretsNote] : []),
     ]);
   }
 
@@ -245,12 +238,21 @@ export class LevelStore implements Store {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
+    entry?: Entry,
   ): ReturnType<Store['deviceSeen']> {
-    return this.#names.deviceSeen(name, says, wall);
+    return this.#names.deviceSeen(name, says, wall, entry);
   }
 
-  bind(user: string, device: string, wall: number): ReturnType<Store['bind']> {
-    return this.#names.bind(user, device, wall);
+  bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
+    return this.#names.bind(user, device, wall, code);
+  }
+
+  provision(name: string, provision: Provision, wall: number, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    return this.#names.provision(name, provision, wall, which);
+  }
+
+  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
+    return this.#names.dropUnused(name, wallBefore, ranBefore);
   }
 
   unbind(user: string, device: string): Promise<boolean> {

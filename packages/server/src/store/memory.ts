@@ -1,10 +1,13 @@
 import { encodeText, serverLimits } from '@hawser/protocol';
+import { addedDevice, isUnused, provisionedDevice, seenDevice } from '../core/device-record.ts';
 import {
   APPEND,
   type DeviceRecord,
+  type Entry,
   type NameRecord,
   type NewMessage,
   type Page,
+  type Provision,
   type Store,
   type StoredMessage,
 } from '../core/ports.ts';
@@ -125,35 +128,48 @@ export class MemoryStore implements Store {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
-  ): Promise<'new' | 'known' | 'is a user'> {
+    entry?: Entry,
+  ): ReturnType<Store['deviceSeen']> {
     return this.#change(() => {
       const known = this.#disk.names.get(name);
-      if (known?.kind === 'user') return 'is a user';
-      const { version, abilities } = says;
-      const createdAt = known?.createdAt ?? wall;
-      this.#disk.names.set(name, { kind: 'device', version, abilities, createdAt, lastSeenAt: wall });
+      const seen = seenDevice(known, says, wall, entry);
+      if (typeof seen === 'string') return seen;
+      this.#disk.names.set(name, seen);
       return known === undefined ? 'new' : 'known';
     });
   }
 
-  bind(
-    user: string,
-    device: string,
-    wall: number,
-  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'> {
+  provision(name: string, provision: Provision, wall: number, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    return this.#change(() => {
+      const record = provisionedDevice(this.#disk.names.get(name), provision, wall, which);
+      if (typeof record === 'string') return record;
+      this.#disk.names.set(name, record);
+      return 'done';
+    });
+  }
+
+  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
+    return this.#change(() => {
+      const { names, bindings, inboxes } = this.#disk;
+      if (!isUnused(names.get(name), wallBefore, ranBefore)) return false;
+      if (inboxes.has(name) || bindings.some(({ device }) => device === name)) return false;
+      return names.delete(name);
+    });
+  }
+
+  bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
     return this.#change(() => {
       const disk = this.#disk;
-      if (disk.names.get(device)?.kind === 'user') return 'is a user';
+      const known = disk.names.get(device);
+      if (known?.kind === 'user') return 'is a user';
       if (disk.bindings.some((binding) => binding.user === user && binding.device === device)) return 'already';
+      if (known?.code !== code) return 'changed';
       const devices = disk.bindings.filter((binding) => binding.user === user);
       if (devices.length >= serverLimits.devicesPerUserMax) return 'user full';
       const users = disk.bindings.filter((binding) => binding.device === device);
       if (users.length >= serverLimits.usersPerDeviceMax) return 'device full';
       disk.bindings = [...disk.bindings, { user, device }];
-      if (!disk.names.has(device)) {
-        const says = { version: undefined, abilities: undefined };
-        disk.names.set(device, { kind: 'device', ...says, createdAt: wall, lastSeenAt: 0 });
-      }
+      if (known === undefined) disk.names.set(device, addedDevice(wall));
       return 'bound';
     });
   }

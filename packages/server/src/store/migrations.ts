@@ -7,7 +7,7 @@
 import { crc32 } from 'node:zlib';
 import { decodeText, encodeText, isName } from '@hawser/protocol';
 import type { Log, NameRecord } from '../core/ports.ts';
-import { Aside, lockedName, standInFor } from './aside.ts';
+import { Aside, noSecretsNote, outcomeOf, standInFor } from './aside.ts';
 import {
   checked,
   checksumOf,
@@ -25,8 +25,8 @@ import { StoreUnusable } from './unusable.ts';
 import type { LevelDb, Operation } from './writer.ts';
 
 export interface Migration {
-  /** It leads to the version after this. */
   readonly from: number;
+  readonly to: number;
   /** What is new, for the operator. */
   readonly brings: string;
   /** Kinds of records, by the first byte of their keys, in the order in which they are converted. */
@@ -40,6 +40,7 @@ export interface Migration {
 /** Version 2: each record has a checksum, over key and content. Version 1 had one for messages alone, without the key. */
 const checksums: Migration = {
   from: 1,
+  to: 2,
   brings: 'a checksum for every record, over its key too',
   // Bindings first: by them it is told what a name is whose record cannot be read.
   kinds: [space.binding, space.reverse, space.name, space.segment, space.removed],
@@ -70,9 +71,9 @@ async function convertName(key: Uint8Array, value: Uint8Array, db: LevelDb, asid
   }
   const record = nameOfVersion1(value);
   if (record !== undefined) return [{ type: 'put', key, value: encodeName(name, record) }];
-  const standIn: StoredName = await standInFor(db, name);
-  const outcome = standIn.kind === lockedName.kind ? 'the name is locked' : 'the device may come as before';
-  return [aside.keep(key, value, outcome), { type: 'put', key, value: encodeName(name, standIn) }];
+  // No device had a secret then.
+  const standIn: StoredName = await standInFor(db, name, () => Promise.resolve(true));
+  return [aside.keep(key, value, outcomeOf(standIn)), { type: 'put', key, value: encodeName(name, standIn) }];
 }
 
 function nameOfVersion1(value: Uint8Array): NameRecord | undefined {
@@ -106,8 +107,18 @@ function convertOfInbox(key: Uint8Array, value: Uint8Array, aside: Aside): Opera
   return [{ type: 'put', key, value: converted }];
 }
 
+/** Version 4: devices may have secrets and pairing codes, which older versions would not ask for. No record changes. */
+const secrets: Migration = {
+  from: 2,
+  to: 4,
+  brings: 'secrets and pairing codes of devices',
+  kinds: [],
+  convert: () => Promise.resolve([]),
+  finish: () => Promise.resolve([noSecretsNote]),
+};
+
 /** In order, without a gap, up to the present version. */
-export const migrations: readonly Migration[] = [checksums];
+export const migrations: readonly Migration[] = [checksums, secrets];
 
 const RECORDS_AT_ONCE = 1_000;
 /** Beyond this a batch takes no further record. */
@@ -125,10 +136,11 @@ export interface MigrateOptions {
 export async function migrate(schema: string, options: MigrateOptions): Promise<void> {
   const [, from = '', to] = /^(\d+)(?:-(\d+))?$/.exec(schema) ?? [];
   if (from === '' || Number(to ?? from) > SCHEMA) throw new StoreUnusable(newerOrDamaged(options.folder, schema));
-  for (let version = Number(from); version < SCHEMA; version++) {
+  for (let version = Number(from); version < SCHEMA; ) {
     const migration = migrations.find((each) => each.from === version);
     if (migration === undefined) throw new StoreUnusable(newerOrDamaged(options.folder, schema));
     await run(migration, version === Number(from) && to !== undefined, options);
+    version = migration.to;
   }
 }
 
@@ -141,7 +153,7 @@ function newerOrDamaged(folder: string, schema: string): string {
 
 async function run(migration: Migration, isUnderWay: boolean, options: MigrateOptions): Promise<void> {
   const { db, folder, log } = options;
-  const to = migration.from + 1;
+  const { to } = migration;
   const fields = { folder, from: migration.from, to, brings: migration.brings };
   if (isUnderWay) log.info(fields, 'the migration of the store goes on where it was broken off');
   else {

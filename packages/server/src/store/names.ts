@@ -1,6 +1,7 @@
 import { encodeText, isName, serverLimits } from '@hawser/protocol';
-import type { DeviceRecord, NameRecord } from '../core/ports.ts';
-import { type Aside, newDevice, standInFor } from './aside.ts';
+import { addedDevice, isNews, isUnused, provisionedDevice, seenDevice } from '../core/device-record.ts';
+import type { DeviceRecord, Entry, NameRecord, Provision, Store } from '../core/ports.ts';
+import { type Aside, outcomeOf, standInFor } from './aside.ts';
 import { Locks } from './locks.ts';
 import {
   checked,
@@ -8,6 +9,7 @@ import {
   decodeName,
   encodeName,
   inboxPrefix,
+  metaKey,
   nameKey,
   pairKey,
   range,
@@ -34,6 +36,8 @@ export class Names {
   readonly #writer: Writer;
   readonly #aside: Aside;
   readonly #locks = new Locks();
+  /** The note that no device has a secret is taken away. */
+  #hasSecrets = false;
 
   constructor(db: LevelDb, writer: Writer, aside: Aside) {
     this.#db = db;
@@ -73,8 +77,7 @@ export class Names {
     const record = decodeName(key, value);
     if (record !== undefined) return record;
     const standIn = await standInFor(this.#db, name);
-    const outcome = standIn.kind === 'device' ? 'the device may come as before' : 'the name is locked';
-    await this.#writer.write([this.#aside.keep(key, value, outcome), putName(name, standIn)]);
+    await this.#writer.write([this.#aside.keep(key, value, outcomeOf(standIn)), putName(name, standIn)]);
     return standIn;
   }
 
@@ -83,7 +86,7 @@ export class Names {
     const record = await this.#known(name);
     if (record !== undefined || !(await this.#leftSomething(name))) return record;
     const standIn = await standInFor(this.#db, name);
-    this.#aside.missing(name, standIn.kind);
+    this.#aside.missing(name, standIn);
     await this.#writer.write([putName(name, standIn)]);
     return standIn;
   }
@@ -117,26 +120,53 @@ export class Names {
     name: string,
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     wall: number,
-  ): Promise<'new' | 'known' | 'is a user'> {
+    entry?: Entry,
+  ): ReturnType<Store['deviceSeen']> {
     return this.#locks.hold([name], async () => {
       const known = await this.#knownOrLost(name);
-      if (known?.kind === 'user') return 'is a user';
-      const { version, abilities } = says;
-      const createdAt = known?.createdAt ?? wall;
-      const seen = [putName(name, { kind: 'device', version, abilities, createdAt, lastSeenAt: wall })];
-      const isNews = known === undefined || known.version !== version || known.abilities !== abilities;
-      // Only the time is new: that may be lost.
-      if (isNews) await this.#writer.write(seen);
-      else this.#writer.writeLazily(seen);
+      const seen = seenDevice(known, says, wall, entry);
+      if (typeof seen === 'string') return seen;
+      if (isNews(known, seen)) await this.#writeDevice(name, seen);
+      else this.#writer.writeLazily([putName(name, seen)]);
       return known === undefined ? 'new' : 'known';
     });
   }
 
-  bind(
-    user: string,
-    device: string,
-    wall: number,
-  ): Promise<'bound' | 'already' | 'is a user' | 'user full' | 'device full'> {
+  provision(name: string, provision: Provision, wall: number, which: 'new' | 'known'): ReturnType<Store['provision']> {
+    return this.#locks.hold([name], async () => {
+      const known = await this.#knownOrLost(name);
+      // Of a locked name the kind is lost: the operator says that it is a device.
+      const isLost = known?.locked === true;
+      const device = isLost ? addedDevice(known.createdAt) : known;
+      const record = provisionedDevice(device, provision, wall, which);
+      if (typeof record === 'string') return record;
+      await this.#writeDevice(name, record);
+      return 'done';
+    });
+  }
+
+  /** The first secret or code takes with it the note that there is none. */
+  async #writeDevice(name: string, record: DeviceRecord): Promise<void> {
+    const isFirst = !this.#hasSecrets && (record.secret !== undefined || record.code !== undefined);
+    const note: Operation[] = isFirst ? [{ type: 'del', key: metaKey.noSecrets }] : [];
+    await this.#writer.write([...note, putName(name, record)]);
+    this.#hasSecrets ||= isFirst;
+  }
+
+  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
+    return this.#locks.hold([name], async () => {
+      const isSo = async (): Promise<boolean> =>
+        isUnused(await this.#known(name), wallBefore, ranBefore) && !(await this.#leftSomething(name));
+      if (!(await isSo())) return false;
+      // That it has just come may not be written yet.
+      await this.#writer.flush();
+      if (!(await isSo())) return false;
+      await this.#writer.write([{ type: 'del', key: nameKey(name) }]);
+      return true;
+    });
+  }
+
+  bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
     return this.#locks.hold([user, device], async () => {
       const known = await this.#knownOrLost(device);
       if (known?.kind === 'user') return 'is a user';
@@ -146,10 +176,11 @@ export class Names {
         this.#pairs('r', device),
       ]);
       if (devices.includes(device)) return 'already';
+      if (known?.code !== code) return 'changed';
       if (devices.length >= serverLimits.devicesPerUserMax) return 'user full';
       if (users.length >= serverLimits.usersPerDeviceMax) return 'device full';
       const operations = [putPair('b', user, device), putPair('r', device, user)];
-      if (known === undefined) operations.push(putName(device, { ...newDevice, createdAt: wall }));
+      if (known === undefined) operations.push(putName(device, addedDevice(wall)));
       await this.#writer.write(operations);
       return 'bound';
     });

@@ -4,8 +4,11 @@ import { crc32 } from 'node:zlib';
 import { decodeText, encodeText, isName, writeText } from '@hawser/protocol';
 import type { NameRecord } from '../core/ports.ts';
 
-/** Version of all that is written here. Older stores are migrated (`migrations.ts`), newer ones are not opened. */
-export const SCHEMA = 2;
+/**
+ * Version of all that is written here. Older stores are migrated (`migrations.ts`), newer ones are not opened. There is no
+ * version 3: a turned bit must not make an older version of this one.
+ */
+export const SCHEMA = 4;
 
 /** First byte of each key: what kind of record it is. */
 export const space = {
@@ -32,6 +35,8 @@ export const metaKey = {
   positionLease: encodeText('!position'),
   /** How long the store has been in service, ms. */
   ran: encodeText('!ran'),
+  /** There while no device ever had a secret or a pairing code. */
+  noSecrets: encodeText('!nosecrets'),
 } as const;
 
 export function nameKey(name: string): Uint8Array {

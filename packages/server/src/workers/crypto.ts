@@ -24,9 +24,9 @@ export class WorkerRsa implements Rsa {
     const pool = this.#pool;
     return {
       publicDer: pair.publicDer,
-      async decrypt(ciphertext) {
+      async decrypt(ciphertext, from) {
         // A copy: what was received may share its buffer with much else, and would be sent along whole.
-        return (await pool.run({ kind: 'decrypt', key, ciphertext: ciphertext.slice() })) as Uint8Array;
+        return (await pool.run({ kind: 'decrypt', key, ciphertext: ciphertext.slice() }, from)) as Uint8Array;
       },
     };
   }
@@ -48,13 +48,13 @@ export class WorkerPasswords implements Passwords {
     this.#decoy.catch(() => {});
   }
 
-  async hash(password: string): Promise<string> {
-    return (await this.#pool.run({ kind: 'hash', password })) as string;
+  async hash(password: string, from?: string): Promise<string> {
+    return (await this.#pool.run({ kind: 'hash', password }, from)) as string;
   }
 
-  async verify(password: string, hash: string | undefined): Promise<boolean> {
+  async verify(password: string, hash: string | undefined, from?: string): Promise<boolean> {
     const stored = hash ?? (await this.#decoy);
-    const isSame = (await this.#pool.run({ kind: 'verify', password, hash: stored })) as boolean;
+    const isSame = (await this.#pool.run({ kind: 'verify', password, hash: stored }, from)) as boolean;
     return isSame && hash !== undefined;
   }
 

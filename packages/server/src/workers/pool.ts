@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { Busy } from '../core/ports.ts';
 import type { Job, Result } from './protocol.ts';
+import { FairQueue } from './queue.ts';
 
 type JobBody = Job extends infer Each ? (Each extends Job ? Omit<Each, 'id'> : never) : never;
 
@@ -9,6 +10,9 @@ interface Pending {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
+
+/** A job that no thread has yet. */
+type Waiting = Omit<Pending, 'worker'> & { readonly job: Job };
 
 interface Thread {
   readonly worker: Worker;
@@ -19,22 +23,21 @@ interface Thread {
 const CLOSED = 'the threads have ended';
 
 /**
- * Threads with one bounded queue. A job goes to the least busy thread; what comes while all are busy waits, and beyond
- * `queueMax` is refused with `Busy`.
+ * Threads with one bounded queue. A job goes to the least busy thread; what comes while all are busy waits for its turn, and
+ * is refused with `Busy` when there is no room.
  */
 export class Pool {
   readonly #threads: Thread[] = [];
   readonly #pending = new Map<number, Pending>();
-  readonly #queueMax: number;
   readonly #jobsPerMessage: number;
-  readonly #waiting: { job: Job; resolve: Pending['resolve']; reject: Pending['reject'] }[] = [];
-  #taken = 0;
+  readonly #waiting: FairQueue<Waiting>;
+  #isGiving = false;
   #nextId = 1;
   #isClosed = false;
 
   /** @param jobsPerMessage what a thread is given at once; its results come back together */
   constructor(threads: number, queueMax: number, jobsPerMessage: number) {
-    this.#queueMax = queueMax;
+    this.#waiting = new FairQueue(queueMax);
     this.#jobsPerMessage = jobsPerMessage;
     for (let i = 0; i < threads; i++) this.#threads.push(this.#startThread());
   }
@@ -49,12 +52,20 @@ export class Pool {
     return thread;
   }
 
-  run(job: JobBody): Promise<unknown> {
+  /** @param from whom it is for; all of them take turns */
+  run(job: JobBody, from = ''): Promise<unknown> {
     if (this.#isClosed) return Promise.reject(new Error(CLOSED));
-    if (this.#waiting.length - this.#taken >= this.#queueMax) return Promise.reject(new Busy('too many jobs wait'));
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ job: { ...job, id: this.#nextId++ } as Job, resolve, reject });
-      if (this.#waiting.length - this.#taken === 1) queueMicrotask(() => this.#give());
+      const waiting = { job: { ...job, id: this.#nextId++ } as Job, resolve, reject };
+      if (!this.#waiting.push(from, waiting)) reject(new Busy('too many jobs wait'));
+      else if (!this.#isGiving) {
+        // What this turn brings goes together.
+        this.#isGiving = true;
+        queueMicrotask(() => {
+          this.#isGiving = false;
+          this.#give();
+        });
+      }
     });
   }
 
@@ -71,23 +82,14 @@ export class Pool {
   }
 
   #give(): void {
-    while (this.#taken < this.#waiting.length) {
+    while (this.#waiting.size > 0) {
       const thread = this.#threads.reduce((least, each) => (each.busy < least.busy ? each : least));
       if (thread.busy > this.#jobsPerMessage / 2) return;
-      const jobs = this.#waiting.slice(this.#taken, this.#taken + this.#jobsPerMessage);
-      this.#taken += jobs.length;
-      if (this.#taken === this.#waiting.length) {
-        this.#waiting.length = 0;
-        this.#taken = 0;
-      } else if (this.#taken > 1000) {
-        this.#waiting.splice(0, this.#taken);
-        this.#taken = 0;
-      }
-      this.#post(thread, jobs);
+      this.#post(thread, this.#waiting.take(this.#jobsPerMessage));
     }
   }
 
-  #post(thread: Thread, jobs: { job: Job; resolve: Pending['resolve']; reject: Pending['reject'] }[]): void {
+  #post(thread: Thread, jobs: readonly Waiting[]): void {
     thread.busy += jobs.length;
     for (const { job, resolve, reject } of jobs) this.#pending.set(job.id, { worker: thread, resolve, reject });
     thread.worker.postMessage(jobs.map(({ job }) => job));
@@ -117,9 +119,8 @@ export class Pool {
   /** Ends the threads. Jobs that are not done fail. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const undone = [...this.#pending.values(), ...this.#waiting.splice(0).slice(this.#taken)];
+    const undone = [...this.#pending.values(), ...this.#waiting.take(this.#waiting.size)];
     this.#pending.clear();
-    this.#taken = 0;
     for (const { reject } of undone) reject(new Error(CLOSED));
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
   }

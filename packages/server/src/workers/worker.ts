@@ -4,10 +4,18 @@
  */
 
 import { constants, createPrivateKey, type KeyObject, privateDecrypt } from 'node:crypto';
+import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { hashPassword, verifyPassword } from './argon2.ts';
 import type { Job, KeyPair, Result } from './protocol.ts';
 import { makeKeyPair, rsaSelfTest } from './self-test.ts';
+
+/**
+ * Where the cores do not suffice for all, messages come before logins. Only on Linux is it this thread's priority; elsewhere
+ * it would be that of the whole process.
+ */
+const NICE = 10;
+if (process.platform === 'linux') setPriority(NICE);
 
 const keys = new Map<number, KeyObject>();
 /** Keys used and not yet replaced twice over. */

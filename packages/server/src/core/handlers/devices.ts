@@ -1,32 +1,66 @@
-import { type Envelope, Fault, isName, OK_BODY, readDevice, readDevices, serverLimits } from '@hawser/protocol';
+import {
+  type Envelope,
+  Fault,
+  isName,
+  OK_BODY,
+  type RefusalName,
+  readAddDevice,
+  readDevice,
+  readDevices,
+  serverLimits,
+} from '@hawser/protocol';
 import type { Session } from '../session.ts';
 
 /** cmd 203: an app adds a device; it may be one that was never seen. */
 export function addDevice(session: Session, request: Envelope): Promise<void> | undefined {
-  return change(session, request, 'bind');
+  const body = readAddDevice(request.data);
+  if (body instanceof Fault) {
+    session.refuseBody(request, body);
+    return undefined;
+  }
+  if (!isName(body.deviceId)) {
+    session.refuse(request, 'badName');
+    return undefined;
+  }
+  const { accounts } = session.services;
+  return change(session, request, (user) => accounts.bind(user, body.deviceId, body.code));
 }
 
 /** cmd 204: an app removes a device. */
 export function removeDevice(session: Session, request: Envelope): Promise<void> | undefined {
-  return change(session, request, 'unbind');
-}
-
-function change(session: Session, request: Envelope, how: 'bind' | 'unbind'): Promise<void> | undefined {
   const body = readDevice(request.data);
   if (body instanceof Fault) {
     session.refuseBody(request, body);
     return undefined;
   }
-  const login = session.login;
-  if (login === undefined) return undefined;
   if (!isName(body.deviceId)) {
-    session.refuse(request, how === 'bind' ? 'badName' : 'deviceNotAdded');
+    session.refuse(request, 'deviceNotAdded');
     return undefined;
   }
-  return session.services.accounts[how](login.name, body.deviceId).then((verdict) => {
-    if (verdict === 'ok') session.answer(request, OK_BODY);
-    else session.refuse(request, verdict);
-  });
+  const { accounts } = session.services;
+  return change(session, request, (user) => accounts.unbind(user, body.deviceId));
+}
+
+/** When this user may change another binding: whoever does so without end is not refused, but waits. */
+function change(
+  session: Session,
+  request: Envelope,
+  how: (user: string) => Promise<'ok' | RefusalName>,
+): Promise<void> | undefined {
+  const { login } = session;
+  return login && carryOut(session, request, login.name, how);
+}
+
+async function carryOut(
+  session: Session,
+  request: Envelope,
+  user: string,
+  how: (user: string) => Promise<'ok' | RefusalName>,
+): Promise<void> {
+  await session.services.guard.whenMayBind(user);
+  const verdict = await how(user);
+  if (verdict === 'ok') session.answer(request, OK_BODY);
+  else session.refuse(request, verdict);
 }
 
 /** cmd 205, an extension: a page of the devices that the app has added. */

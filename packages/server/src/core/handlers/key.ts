@@ -14,6 +14,10 @@ export function clientKey(session: Session, request: Envelope): Promise<void> | 
     session.refuse(request, 'unusableKey');
     return undefined;
   }
+  if (!session.services.admission.mayExchangeKeys(session.place.key)) {
+    session.refuse(request, 'busy');
+    return undefined;
+  }
   return agree();
 
   async function agree(): Promise<void> {
@@ -30,7 +34,7 @@ export function clientKey(session: Session, request: Envelope): Promise<void> | 
 
   async function decrypted(): Promise<Uint8Array | 'busy' | undefined> {
     try {
-      return await key?.decrypt(request.data);
+      return await key?.decrypt(request.data, session.place.key);
     } catch (error) {
       // A number beyond the modulus, for one: as good as any other wrong ciphertext.
       return error instanceof Busy ? 'busy' : undefined;

@@ -32,7 +32,7 @@ export function message(session: Session, request: Envelope): Promise<void> | un
   sender?.begin();
   return allowed.then(
     (isAllowed) => {
-      accept(session, request, kept, isAllowed);
+      if (!session.services.isFenced) accept(session, request, kept, isAllowed);
       sender?.done();
     },
     (error: unknown) => {

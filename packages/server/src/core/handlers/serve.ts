@@ -9,6 +9,8 @@ export interface Newcomer {
   readonly nack: boolean;
   /** The name is known only since now, and nobody has added it: there is nothing to load. */
   readonly isNew: boolean;
+  /** Whether what it was let in by still holds, as the store says: asked where other nodes may have changed it. */
+  readonly isStillGood?: () => Promise<boolean>;
 }
 
 /**
@@ -43,14 +45,17 @@ function take(session: Session, { role, name, nack }: Newcomer): void {
 }
 
 /** False when the session ended meanwhile. */
-async function load(session: Session, { role, name, isNew }: Newcomer): Promise<boolean> {
-  if (isNew && session.services.handover === undefined) return true;
-  const { delivery, accounts } = session.services;
+async function load(session: Session, { role, name, isNew, isStillGood }: Newcomer): Promise<boolean> {
+  const { delivery, accounts, handover } = session.services;
+  if (isNew && handover === undefined) return true;
   const kind = role === 'app' ? 'user' : 'device';
-  const [hasBacklog] = await Promise.all([
+  const [hasBacklog, isGood] = await Promise.all([
     delivery.store.hasBacklog(name),
+    // Whoever revokes on another node claims the name after that: either it is seen here, or this session is ended.
+    handover === undefined || isStillGood === undefined || isStillGood(),
     accounts.loadPeers(name, kind, (peers) => session.peersLoaded(peers)),
   ]);
+  if (!isGood) session.close('revoked');
   if (session.isClosed) return false;
   if (hasBacklog) session.login?.mailbox.hasBacklog();
   return true;

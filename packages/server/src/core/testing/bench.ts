@@ -3,7 +3,7 @@ import { cmd, serverLimits } from '@hawser/protocol';
 import type { MemoryStore } from '../../store/memory.ts';
 import { Core } from '../core.ts';
 import type { Phase } from '../mailbox.ts';
-import { Busy, type Log, type Passwords, type Rsa } from '../ports.ts';
+import { Busy, type Digests, type Log, type Passwords, type Rsa } from '../ports.ts';
 import type { CoreOptions } from '../services.ts';
 import { BenchClient } from './client.ts';
 import { BenchStore } from './store.ts';
@@ -19,6 +19,8 @@ const PASSWORD = '5f4dcc3b5aa765d61d8327deb882cf99';
 /** Hashes at once, or not at all. */
 class BenchPasswords implements Passwords {
   isBusy = false;
+  /** Passwords looked at. */
+  verified = 0;
 
   async hash(password: string): Promise<string> {
     if (this.isBusy) throw new Busy('for a test');
@@ -26,9 +28,17 @@ class BenchPasswords implements Passwords {
   }
 
   async verify(password: string, hash: string | undefined): Promise<boolean> {
+    this.verified++;
     return (await this.hash(password)) === hash;
   }
 }
+
+/** As short as can be, and the same in each run. */
+export const digests: Digests = {
+  digest: (text) => `digest of ${text}`,
+  matches: (text, digest) => digest === `digest of ${text}`,
+  hash: (name) => [...name].reduce((hash, character) => (hash * 31 + character.charCodeAt(0)) % 2 ** 32, 7),
+};
 
 const rsa: Rsa = {
   generate: () =>
@@ -58,6 +68,9 @@ export class Bench {
       // Clients here send no heartbeats.
       idleTimeoutMs: Number.MAX_SAFE_INTEGER,
       allowPlainLogin: true,
+      devices: 'tofu',
+      pairing: 'open',
+      deviceAgeMsMax: serverLimits.deviceAgeMsMax,
       ...more,
     };
     this.store = new BenchStore((call) => this.time.endOfTurn(call), {
@@ -86,6 +99,7 @@ export class Bench {
         log,
         store: this.#running,
         passwords: this.passwords,
+        digests,
         rsa,
         createCipher: () => {
           throw new Error('nobody encrypts here');
@@ -123,13 +137,13 @@ export class Bench {
 
   // ---- clients
 
-  connect(): BenchClient {
-    return new BenchClient(this.core, this.time);
+  connect(address = '127.0.0.1'): BenchClient {
+    return new BenchClient(this.core, this.time, address);
   }
 
   /** A user who is registered, if that is not done yet, and logged in. */
-  async app(username: string, more: object = {}): Promise<BenchClient> {
-    const client = this.connect();
+  async app(username: string, more: object = {}, address?: string): Promise<BenchClient> {
+    const client = this.connect(address);
     client.request(cmd.register, { username, password: PASSWORD }, 'register');
     client.request(cmd.login, { username, password: PASSWORD, ...more }, 'login');
     await this.settle();

@@ -1,8 +1,7 @@
 import { cmd, decodeEnvelope, decodeText, encodeFrame, encodeText, FrameCutter, wireLimits } from '@hawser/protocol';
 import type { Core } from '../core.ts';
-import type { Wire } from '../ports.ts';
+import type { Time, Wire } from '../ports.ts';
 import type { Session } from '../session.ts';
-import type { VirtualTime } from './time.ts';
 
 /** A message as it was pushed; `ts` where the session asked for it. */
 export interface Pushed {
@@ -15,7 +14,7 @@ export interface Pushed {
 
 /** A client on a wire that never leaves the process, and what it was sent, by kind. */
 export class BenchClient implements Wire {
-  readonly address = '127.0.0.1';
+  readonly address: string;
   readonly secure = true;
   unsentBytes = 0;
   wroteAt = 0;
@@ -33,12 +32,13 @@ export class BenchClient implements Wire {
   /** Answers to all other commands. */
   readonly answers: { readonly cmd: number; readonly msgId: string; readonly body: unknown }[] = [];
   readonly session: Session;
-  readonly #time: VirtualTime;
+  readonly #time: Pick<Time, 'now' | 'endOfTurn'>;
   readonly #cutter = new FrameCutter();
   #isReading = true;
   #sentWhilePaused: Uint8Array[] = [];
 
-  constructor(core: Core, time: VirtualTime) {
+  constructor(core: Core, time: Pick<Time, 'now' | 'endOfTurn'>, address: string) {
+    this.address = address;
     this.#time = time;
     this.session = core.connect(this);
   }
@@ -71,6 +71,10 @@ export class BenchClient implements Wire {
   }
 
   end(): void {
+    this.isEnded = true;
+  }
+
+  destroy(): void {
     this.isEnded = true;
   }
 

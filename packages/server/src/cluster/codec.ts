@@ -1,0 +1,155 @@
+/** Packets as bytes: what one node sends another in one turn of its event loop is one batch. */
+
+import { wireLimits } from '@hawser/protocol';
+import type { Finished, Packet } from '../core/packets.ts';
+import { Reader } from './reader.ts';
+import type { Writer } from './writer.ts';
+
+/** What another version may write otherwise begins with another number. */
+const VERSION = 1;
+
+const types = ['forward', 'acked', 'refused', 'nudge', 'absent', 'caughtUp', 'takeOver', 'handed'] as const;
+const codes = Object.fromEntries(types.map((type, code) => [type, code])) as Record<Packet['type'], number>;
+
+export interface Batch {
+  readonly from: string;
+  /** Grows from batch to batch between two nodes. */
+  readonly number: number;
+  readonly packets: readonly Packet[];
+}
+
+export function writeBatchHead(writer: Writer, from: string, number: number): void {
+  writer.byte(VERSION);
+  writer.text(from);
+  writer.uint(number);
+}
+
+export function writePacket(writer: Writer, packet: Packet): void {
+  writer.byte(codes[packet.type]);
+  switch (packet.type) {
+    case 'forward':
+      writer.text(packet.to);
+      writer.uint(packet.stream);
+      writer.uint(packet.seq);
+      writer.uint(packet.finishedTo);
+      writer.text(packet.from);
+      writer.text(packet.msgId);
+      writer.bytes(packet.msg);
+      writer.float(packet.wall);
+      writer.float(packet.ran);
+      writer.float(packet.ttl);
+      return;
+    case 'acked':
+      writer.text(packet.to);
+      writer.uint(packet.stream);
+      writer.uint(packet.seqs.length);
+      for (const seq of packet.seqs) writer.uint(seq);
+      return;
+    case 'refused':
+      writer.text(packet.to);
+      writer.uint(packet.stream);
+      writer.uint(packet.seq);
+      return;
+    case 'nudge':
+      writer.text(packet.to);
+      writer.uint(packet.position);
+      writer.uint(packet.news);
+      return;
+    case 'absent':
+      writer.text(packet.to);
+      return;
+    case 'caughtUp':
+      writer.text(packet.to);
+      writer.uint(packet.news);
+      writer.uint(packet.stream);
+      return;
+    case 'takeOver':
+      writer.text(packet.name);
+      writer.uint(packet.token);
+      return;
+    case 'handed':
+      writer.text(packet.name);
+      writer.uint(packet.token);
+      writer.ints(packet.settled);
+      writer.uint(packet.unsure.length);
+      for (const msgId of packet.unsure) writer.text(msgId);
+      writer.uint(packet.finished.length);
+      for (const { from, msgId, hash } of packet.finished) {
+        writer.text(from);
+        writer.text(msgId);
+        writer.uint(hash);
+      }
+      return;
+  }
+}
+
+/** `undefined` for what no node of this version writes. What it holds shares no memory with the bytes. */
+export function readBatch(bytes: Uint8Array): Batch | undefined {
+  const reader = new Reader(bytes);
+  if (reader.byte() !== VERSION) return undefined;
+  const from = reader.text(wireLimits.nameBytesMax);
+  const number = reader.uint();
+  const packets: Packet[] = [];
+  while (!reader.isAtEnd && !reader.hasFailed) {
+    const packet = readPacket(reader);
+    if (packet !== undefined) packets.push(packet);
+  }
+  return reader.hasFailed ? undefined : { from, number, packets };
+}
+
+const names = wireLimits.nameBytesMax;
+const ids = wireLimits.msgIdBytesMax;
+
+function readPacket(reader: Reader): Packet | undefined {
+  const type = types[reader.byte()];
+  switch (type) {
+    case 'forward': {
+      const to = reader.text(names);
+      const stream = reader.uint();
+      const seq = reader.uint();
+      const finishedTo = reader.uint();
+      const from = reader.text(names);
+      const msgId = reader.text(ids);
+      const msg = reader.bytes(wireLimits.msgBytesMax);
+      return {
+        type,
+        to,
+        stream,
+        seq,
+        finishedTo,
+        from,
+        msgId,
+        msg,
+        wall: reader.float(),
+        ran: reader.float(),
+        ttl: reader.float(),
+      };
+    }
+    case 'acked':
+      return { type, to: reader.text(names), stream: reader.uint(), seqs: reader.list(() => reader.uint()) };
+    case 'refused':
+      return { type, to: reader.text(names), stream: reader.uint(), seq: reader.uint() };
+    case 'nudge':
+      return { type, to: reader.text(names), position: reader.uint(), news: reader.uint() };
+    case 'absent':
+      return { type, to: reader.text(names) };
+    case 'caughtUp':
+      return { type, to: reader.text(names), news: reader.uint(), stream: reader.uint() };
+    case 'takeOver':
+      return { type, name: reader.text(names), token: reader.uint() };
+    case 'handed':
+      return {
+        type,
+        name: reader.text(names),
+        token: reader.uint(),
+        settled: reader.ints(),
+        unsure: reader.list(() => reader.text(ids)),
+        finished: reader.list(
+          (): Finished => ({ from: reader.text(names), msgId: reader.text(ids), hash: reader.uint() }),
+        ),
+      };
+    default:
+      reader.fail();
+      return undefined;
+  }
+}

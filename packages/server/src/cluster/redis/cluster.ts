@@ -1,0 +1,174 @@
+import { randomBytes } from 'node:crypto';
+import { serverLimits } from '@hawser/protocol';
+import type { Packet } from '../../core/packets.ts';
+import { type Claim, type Cluster, ClusterAway, type ClusterListener, type Log, type Time } from '../../core/ports.ts';
+import type { Witness } from '../witness.ts';
+import type { RedisAddress } from './address.ts';
+import { Bus, type BusCounters } from './bus.ts';
+import { type LeaseTimes, leaseTimes } from './lease.ts';
+import { Names } from './names.ts';
+import { Nodes } from './nodes.ts';
+import { OneServer } from './one-server.ts';
+import type { Redis, RedisEvents } from './redis.ts';
+import { RedisShards } from './redis-cluster.ts';
+
+export interface RedisClusterOptions {
+  readonly address: RedisAddress;
+  /** The node's name, over all its runs; `newRun` makes a run of it. */
+  readonly run: string;
+  readonly time: Time;
+  readonly log: Log;
+  /** Keys and channels begin with it: several clusters may share a Redis. */
+  readonly prefix?: string;
+  /** The run has been entered there. Without one Redis alone decides who is void. */
+  readonly witness?: Witness | undefined;
+  readonly times?: LeaseTimes;
+}
+
+/** What this run of a node is called, among all runs of all nodes. */
+export function newRun(node: string): string {
+  return `${node}.${randomBytes(8).toString('base64url')}`;
+}
+
+/** The other nodes, by way of Redis: see decision 28. */
+export class RedisCluster implements Cluster {
+  readonly self: string;
+  readonly #redis: Redis;
+  readonly #names: Names;
+  readonly #nodes: Nodes;
+  readonly #bus: Bus;
+  #listener: ClusterListener | undefined;
+  #toldAt = Number.NEGATIVE_INFINITY;
+  readonly #time: Time;
+  readonly #log: Log;
+  #speaking: NodeJS.Timeout | undefined;
+
+  private constructor(options: RedisClusterOptions) {
+    const { address, run, time, log, prefix = 'hawser:', witness, times = leaseTimes } = options;
+    this.self = run;
+    this.#time = time;
+    this.#log = log;
+    const channelOf = (node: string): string => `${prefix}bus:{${node}}`;
+    this.#bus = new Bus({
+      self: run,
+      publish: (node, payload) => this.#redis.publish(channelOf(node), payload),
+      endOfTurn: (call) => time.endOfTurn(call),
+      onPacket: (from, packet) => this.#listener?.packet(from, packet),
+    });
+    const events: RedisEvents = {
+      channel: channelOf(run),
+      onMessage: (payload) => this.#bus.receive(payload),
+      onTrouble: (error) => this.#trouble(error, 'the connection to Redis is broken'),
+    };
+    const isOneServer = address.kind !== 'cluster';
+    this.#redis = isOneServer ? new OneServer(address, events) : new RedisShards(address, events);
+    const redis = this.#redis;
+    this.#nodes = new Nodes({
+      ...{ self: run, prefix, redis, time, times, witness, isOneServer },
+      listen: () => this.#names.listen(),
+      assertAll: (server) => this.#names.assertAll(server),
+      onTrouble: (error, text) => this.#trouble(error, text),
+      onVoid: (node) => this.#bus.forget(node),
+    });
+    this.#names = new Names({
+      ...{ self: run, prefix, redis },
+      open: () => this.#nodes.open,
+      onClosed: (server) => this.#nodes.meet(server),
+      isVoid: (node) => this.#nodes.peers.isVoid(node),
+      isLapsed: () => this.#nodes.lease.hasLapsed,
+      onTaken: (name, token) => this.#listener?.taken(name, token),
+    });
+  }
+
+  /** Ready when names can be claimed; rejects with `ClusterAway` when that takes too long. */
+  static async open(options: RedisClusterOptions): Promise<RedisCluster> {
+    const cluster = new RedisCluster(options);
+    const giveUpAt = options.time.now() + serverLimits.directoryStartTimeoutMs;
+    cluster.#start(options.times ?? leaseTimes);
+    try {
+      while (!cluster.#nodes.isOpen) {
+        const isLate = options.time.now() >= giveUpAt || cluster.#nodes.lease.hasLapsed;
+        if (isLate) throw new ClusterAway('Redis cannot be reached, or nodes that may exist do not answer it');
+        await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMs));
+        if (cluster.#nodes.open === '') await cluster.#nodes.tick();
+      }
+      return cluster;
+    } catch (error) {
+      await cluster.close();
+      throw error;
+    }
+  }
+
+  #start({ renewMs }: LeaseTimes): void {
+    this.#nodes.start();
+    this.#speaking = setInterval(() => {
+      this.#bus.speak();
+      if (performance.now() - this.#bus.heardSelfAt > serverLimits.busSilenceMs) {
+        this.#bus.heardSelfAt = performance.now();
+        this.#redis.listenAnew();
+      }
+      this.#names.walk().catch((error: unknown) => this.#trouble(error, 'names could not be seen to'));
+    }, renewMs);
+  }
+
+  /** At most a line a second: while Redis is away everything fails. */
+  #trouble(err: unknown, text: string): void {
+    if (this.#time.now() - this.#toldAt < 1000) return;
+    this.#toldAt = this.#time.now();
+    this.#log.warn({ err }, text);
+  }
+
+  get heldUntil(): number {
+    return this.#nodes.lease.heldUntil;
+  }
+
+  get counters(): BusCounters {
+    return this.#bus.counters;
+  }
+
+  /** Whether names can be claimed, as far as is known. */
+  get isOpen(): boolean {
+    return this.#nodes.isOpen;
+  }
+
+  listen(listener: ClusterListener): void {
+    this.#listener = listener;
+  }
+
+  claim(name: string): Promise<Claim> {
+    return this.#names.claim(name);
+  }
+
+  confirm(name: string, token: number, previous: readonly string[]): void {
+    this.#names.confirm(name, token, previous);
+  }
+
+  release(name: string, token: number): void {
+    this.#names.release(name, token);
+  }
+
+  locate(name: string): Promise<string | undefined> {
+    return this.#names.locate(name);
+  }
+
+  onVoid(node: string, call: () => void): () => void {
+    return this.#nodes.peers.onVoid(node, call);
+  }
+
+  send(node: string, packet: Packet): void {
+    this.#bus.send(node, packet);
+  }
+
+  /** The run ends in good order: nothing of it is pushed, acked or stored any more. */
+  async leave(): Promise<void> {
+    await this.#nodes.leave();
+    await this.close();
+  }
+
+  /** Lets go of Redis; others wait for the lease. */
+  async close(): Promise<void> {
+    this.#nodes.close();
+    clearInterval(this.#speaking);
+    this.#redis.close();
+  }
+}

@@ -1,0 +1,260 @@
+import { serverLimits } from '@hawser/protocol';
+import type { Time } from '../../core/ports.ts';
+import type { Witness } from '../witness.ts';
+import { Lease, type LeaseTimes } from './lease.ts';
+import { Peers } from './peers.ts';
+import { type Redis, within } from './redis.ts';
+import * as scripts from './scripts.ts';
+
+const SERVER = 'server:';
+
+export interface NodesPorts {
+  readonly self: string;
+  readonly prefix: string;
+  readonly redis: Redis;
+  readonly time: Time;
+  readonly times: LeaseTimes;
+  readonly witness: Witness | undefined;
+  /** All names are on one server, the one that has the table. */
+  readonly isOneServer: boolean;
+  /** Hears what others have claimed: before that no lease is prolonged. */
+  readonly listen: () => Promise<void>;
+  /** Tells Redis all that this node knows of names. */
+  readonly assertAll: (server: string | undefined) => Promise<void>;
+  readonly onTrouble: (error: unknown, text: string) => void;
+  readonly onVoid: (node: string) => void;
+}
+
+/**
+ * The nodes: this run's own lease, the judgement of others, and the servers of Redis that may have forgotten something.
+ *
+ * A run is made void in four steps, each of which holds for good: it has lapsed; the table condemns it, so that it cannot
+ * renew any more; the witness fences it, so that it cannot store any more; what the witness told it last has run out.
+ */
+export class Nodes {
+  readonly lease: Lease;
+  readonly peers: Peers;
+  readonly #ports: NodesPorts;
+  readonly #table: string;
+  #counter = 0;
+  /** Servers of which this node has put its part together, as long as others have not. */
+  readonly #asserted = new Set<string>();
+  #asserting: string | undefined;
+  /** Servers that have it all; and those that may not, with when this node heard of each. */
+  readonly #open = new Set<string>();
+  readonly #closed = new Map<string, number>();
+  #server: string | undefined;
+  /** All servers have been asked for at least once. */
+  #hasMet = false;
+  readonly #executing = new Set<string>();
+  #isClosed = false;
+  #ticking: NodeJS.Timeout | undefined;
+
+  constructor(ports: NodesPorts) {
+    this.#ports = ports;
+    this.#table = `${ports.prefix}nodes`;
+    this.lease = new Lease(ports.time, ports.times.leaseMs);
+    this.peers = new Peers(ports.self, ports.time, ports.times);
+  }
+
+  get open(): string {
+    return [...this.#open].join(' ');
+  }
+
+  get isOpen(): boolean {
+    return this.#hasMet && this.#open.size > 0 && this.#closed.size === 0;
+  }
+
+  /** Renews from now on. */
+  start(): void {
+    const { renewMs } = this.#ports.times;
+    this.#ticking = setInterval(() => void this.tick(), renewMs);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    clearInterval(this.#ticking);
+  }
+
+  /** One renewal, with all that is due then. Never rejects. */
+  async tick(): Promise<void> {
+    if (this.#isClosed || this.lease.hasLapsed) return;
+    await Promise.all([this.#askWitness(), this.#renew()]);
+  }
+
+  async #askWitness(): Promise<void> {
+    const { witness, self, time, times, onTrouble } = this.#ports;
+    if (witness === undefined) return;
+    const askedAt = time.now();
+    try {
+      if (await within(serverLimits.directoryTimeoutMs, witness.stands(self))) {
+        this.lease.prolong(askedAt + times.witnessHoldMs);
+      } else this.lease.end();
+    } catch (error) {
+      onTrouble(error, 'the database does not tell whether this run stands');
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const { redis, self, time, times, isOneServer, listen, onTrouble } = this.#ports;
+    const { directoryTimeoutMs } = serverLimits;
+    const askedAt = time.now();
+    const value = `${++this.#counter} ${[...this.#asserted].join(',')}`;
+    try {
+      const [answer] = await Promise.all([redis.run(scripts.renew, this.#table, [self, value]), listen()]);
+      const words = answer as string[];
+      if (words[0] === 'void') {
+        this.lease.end();
+        return;
+      }
+      this.lease.prolong(askedAt + times.leaseMs);
+      if (this.#isClosed) return;
+      this.#read(words);
+      // Before anybody who logs in finds out.
+      if (!isOneServer) for (const server of await within(directoryTimeoutMs, redis.servers())) this.meet(server);
+      this.#hasMet = true;
+    } catch (error) {
+      onTrouble(error, 'the lease could not be renewed');
+    }
+  }
+
+  #read(words: readonly string[]): void {
+    const server = words.at(-1) ?? '';
+    const table = new Map<string, string>();
+    const servers = new Map<string, string>();
+    for (let i = 0; i + 2 < words.length; i += 2) {
+      const field = words[i] ?? '';
+      const value = words[i + 1] ?? '';
+      if (field.startsWith(SERVER)) servers.set(field.slice(SERVER.length), value);
+      else table.set(field, value);
+    }
+    this.#readServers(server, servers);
+    this.peers.see(table);
+    if (server !== this.#server) this.peers.startAnew();
+    this.#server = server;
+    this.#judge();
+    this.#putTogether();
+  }
+
+  // ---- others
+
+  #judge(): void {
+    const { redis, onTrouble } = this.#ports;
+    for (const [node, value] of this.peers.lapsed) {
+      redis.run(scripts.condemn, this.#table, [node, value]).then(
+        (now) => {
+          if (now === 'v') this.#execute(node);
+        },
+        (error: unknown) => onTrouble(error, `${node} could not be condemned`),
+      );
+    }
+    for (const node of this.peers.condemned) this.#execute(node);
+    for (const node of this.peers.forgetOld(serverLimits.heldNamesKeptMs + serverLimits.rememberedForMs)) {
+      redis.run(scripts.forget, this.#table, [node, 'V']).catch(() => {});
+    }
+  }
+
+  #execute(node: string): void {
+    if (this.#executing.has(node) || this.peers.isVoid(node)) return;
+    this.#executing.add(node);
+    this.peers.condemn(node);
+    this.#makeVoid(node)
+      .catch((error: unknown) => this.#ports.onTrouble(error, `${node} could not be fenced`))
+      // Otherwise it is tried again with the next renewal.
+      .finally(() => this.#executing.delete(node));
+  }
+
+  async #makeVoid(node: string): Promise<void> {
+    const { witness, times, redis, onVoid } = this.#ports;
+    if (witness !== undefined) {
+      await within(serverLimits.directoryTimeoutMs, witness.fence(node));
+      await new Promise((resolve) => setTimeout(resolve, times.witnessHoldMs + times.marginMs).unref());
+    }
+    if (this.#isClosed) return;
+    this.peers.isOver(node);
+    onVoid(node);
+    await redis.run(scripts.mark, this.#table, [node, 'V']);
+  }
+
+  // ---- servers that may have forgotten something
+
+  /** A server has answered that is not one of those that have it all. */
+  meet(server: string): void {
+    if (server === '' || this.#open.has(server) || this.#closed.has(server)) return;
+    this.#closed.set(server, this.#ports.time.now());
+    this.#ports.redis.run(scripts.meet, this.#table, [server]).then(
+      () => this.tick(),
+      () => {},
+    );
+  }
+
+  #readServers(present: string, servers: ReadonlyMap<string, string>): void {
+    const { isOneServer, time } = this.#ports;
+    this.#open.clear();
+    for (const [server, state] of servers) {
+      // Of one server only the present one counts: those before it are gone.
+      if (isOneServer && server !== present) continue;
+      if (state === '1') {
+        this.#open.add(server);
+        this.#closed.delete(server);
+        this.#asserted.delete(server);
+      } else if (!this.#closed.has(server)) this.#closed.set(server, time.now());
+    }
+    if (!isOneServer) return;
+    for (const server of this.#closed.keys()) if (server !== present) this.#closed.delete(server);
+    for (const server of this.#asserted) if (server !== present) this.#asserted.delete(server);
+  }
+
+  #putTogether(): void {
+    for (const [server, since] of this.#closed) {
+      if (!this.#asserted.has(server)) this.#assert(server);
+      else void this.#tryToOpen(server, since);
+    }
+  }
+
+  #assert(server: string): void {
+    if (this.#asserting !== undefined) return;
+    this.#asserting = server;
+    const { assertAll, isOneServer, onTrouble } = this.#ports;
+    assertAll(isOneServer ? server : undefined)
+      .then(
+        () => {
+          this.#asserted.add(server);
+          return this.tick();
+        },
+        (error: unknown) => onTrouble(error, 'Redis could not be told again what it may have lost'),
+      )
+      .finally(() => {
+        this.#asserting = undefined;
+      });
+  }
+
+  async #tryToOpen(server: string, since: number): Promise<void> {
+    const { witness, time, times, redis, onTrouble } = this.#ports;
+    try {
+      const mayExist = new Set(this.peers.alive);
+      for (const node of this.peers.condemned) mayExist.add(node);
+      if (witness !== undefined) {
+        for (const node of await within(serverLimits.directoryTimeoutMs, witness.standing())) {
+          if (!this.peers.isVoid(node)) mayExist.add(node);
+        }
+        // Nobody else knows who may be there: whoever is has shown itself, or has lapsed, after a lease.
+      } else if (time.now() - since < times.leaseMs + times.marginMs) return;
+      const isOpen = await redis.run(scripts.open, this.#table, [server, ...mayExist]);
+      if (isOpen === 1) await this.tick();
+    } catch (error) {
+      onTrouble(error, 'Redis could not be put together again');
+    }
+  }
+
+  /** This run has ended, in good order: others need not wait for its lease. */
+  async leave(): Promise<void> {
+    const { redis, self, witness } = this.#ports;
+    this.close();
+    this.lease.end();
+    await Promise.allSettled([
+      witness && within(serverLimits.directoryTimeoutMs, witness.fence(self)),
+      redis.run(scripts.mark, this.#table, [self, 'V']),
+    ]);
+  }
+}

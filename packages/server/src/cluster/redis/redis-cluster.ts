@@ -1,0 +1,112 @@
+import { serverLimits } from '@hawser/protocol';
+import { createCluster } from '@redis/client';
+import type { RedisAddress } from './address.ts';
+import { clientOptions } from './line.ts';
+import { away, Outstanding, type Redis, type RedisEvents, within } from './redis.ts';
+import type { Script } from './scripts.ts';
+
+type Cluster = ReturnType<typeof makeCluster>;
+
+/** A Redis Cluster of version 7 or newer: each node's channel is on one shard (sharded pub/sub). */
+export class RedisShards implements Redis {
+  readonly #address: RedisAddress;
+  readonly #events: RedisEvents;
+  #cluster: Cluster | undefined;
+  #isClosed = false;
+  #isConnecting = false;
+  readonly #outstanding = new Outstanding(serverLimits.busOutBytesMax);
+
+  constructor(address: RedisAddress, events: RedisEvents) {
+    this.#address = address;
+    this.#events = events;
+    void this.#connect();
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#isConnecting) return;
+    this.#isConnecting = true;
+    while (!this.#isClosed) {
+      const cluster = makeCluster(this.#address);
+      cluster.on('error', this.#events.onTrouble);
+      cluster.on('node-error', this.#events.onTrouble);
+      try {
+        const start = async (): Promise<void> => {
+          await cluster.connect();
+          await cluster.sSubscribe(this.#events.channel, this.#events.onMessage, true);
+        };
+        await within(serverLimits.directoryTimeoutMs * 2, start());
+        if (this.#isClosed) cluster.destroy();
+        else this.#cluster = cluster;
+        break;
+      } catch (error) {
+        cluster.destroy();
+        this.#events.onTrouble(error as Error);
+        await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMsMax));
+      }
+    }
+    this.#isConnecting = false;
+  }
+
+  async run(script: Script, key: string, args: readonly string[]): Promise<unknown> {
+    try {
+      const cluster = this.#cluster;
+      if (cluster === undefined) throw new Error('there is no connection to Redis');
+      // Not by its hash: where a server does not know that, it would be sent again, behind what was sent after it.
+      const answer = cluster.sendCommand(key, false, ['EVAL', script.text, '1', key, ...args]);
+      return await within(serverLimits.directoryTimeoutMs, answer);
+    } catch (error) {
+      throw away(error);
+    }
+  }
+
+  publish(channel: string, payload: Buffer): boolean {
+    if (this.#cluster === undefined || !this.#outstanding.take(payload.length, performance.now())) return false;
+    const settle = (): void => this.#outstanding.settle(payload.length);
+    this.#cluster.sendCommand(channel, false, ['SPUBLISH', channel, payload]).then(settle, settle);
+    return true;
+  }
+
+  async servers(): Promise<readonly string[]> {
+    const masters = this.#cluster?.masters ?? [];
+    const answers = await Promise.allSettled(
+      masters.map(async ({ client }) => (await client)?.sendCommand(['INFO', 'server'])),
+    );
+    return answers.flatMap((answer) => {
+      const text = answer.status === 'fulfilled' ? String(answer.value) : '';
+      return /^run_id:([0-9a-f]+)/m.exec(text)?.[1] ?? [];
+    });
+  }
+
+  listenAnew(): void {
+    const cluster = this.#cluster;
+    if (cluster === undefined) return;
+    this.#cluster = undefined;
+    cluster.destroy();
+    void this.#connect();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#cluster?.destroy();
+    this.#cluster = undefined;
+  }
+}
+
+function makeCluster(address: RedisAddress) {
+  const { socket: _, ...defaults } = clientOptions(address, { host: '', port: 0 });
+  const { directoryReconnectMs, directoryReconnectMsMax } = serverLimits;
+  const { directoryTimeoutMs: connectTimeout, leaseMs: socketTimeout, leaseRenewMs: pingInterval } = serverLimits;
+  const socket = {
+    connectTimeout,
+    // A server that answers no ping is frozen, or cannot be reached.
+    socketTimeout,
+    reconnectStrategy: (retries: number): number =>
+      Math.min(directoryReconnectMs * 2 ** retries, directoryReconnectMsMax),
+    ...(address.tls && { tls: true as const }),
+  };
+  return createCluster({
+    rootNodes: address.hosts.map((at) => ({ ...defaults, socket: { ...at, ...socket } }) as object),
+    defaults: { ...defaults, socket, pingInterval } as object,
+    commandOptions: { timeout: 0 },
+  });
+}

@@ -1,0 +1,166 @@
+import { serverLimits } from '@hawser/protocol';
+import type { AbuseLimits } from './abuse-limits.ts';
+import { addressKey } from './address.ts';
+import { Buckets } from './buckets.ts';
+import type { Counters } from './counters.ts';
+import type { Time } from './ports.ts';
+
+const HOUR_MS = 3_600_000;
+const ALL = '';
+
+/** An attempt to prove who one is, which counts as failed until it is said to be otherwise. */
+export interface Attempt {
+  /** It may be made after this. */
+  readonly waitMs: number;
+  /** The proof was right: it costs nothing, and this address is known for this name. */
+  right(): void;
+  /** It was not made, or nothing can be concluded: it costs nothing. */
+  undone(): void;
+}
+
+/**
+ * Holds up those who try passwords and other proofs, register, or add devices, faster than people do.
+ *
+ * A failed proof costs a token of its pair of address and name, of the address, and of the name. The name's count only for
+ * addresses that have failed on it more often than is forgiven, and where a name has proved itself lately only the pair's
+ * count: guesses from elsewhere never hold up the owner. Nobody is locked out: tokens come back, and until then an attempt waits.
+ */
+export class Guard {
+  readonly #time: Time;
+  readonly #counters: Counters;
+  readonly #pairs: Buckets;
+  readonly #forgiven: Buckets;
+  readonly #addresses: Buckets;
+  readonly #names: Buckets;
+  /** Pairs that have proved themselves, the latest last. */
+  readonly #known = new Set<string>();
+  #delayed = 0;
+  readonly #registrations: Buckets;
+  readonly #registrationsInAll: Buckets;
+  readonly #bindings: Buckets;
+  readonly #dispatches: Buckets;
+  readonly #dispatchesInAll: Buckets;
+
+  constructor(limits: AbuseLimits, time: Time, counters: Counters) {
+    this.#time = time;
+    this.#counters = counters;
+    const { bucketsMax } = limits;
+    const { loginForgivenMax, loginForgivenRefillMs } = serverLimits;
+    this.#forgiven = new Buckets(loginForgivenMax, loginForgivenRefillMs, bucketsMax);
+    const { loginPairFailuresMax, loginPairRefillMs, loginAccountFailuresMax, loginAccountRefillMs } = serverLimits;
+    this.#pairs = new Buckets(loginPairFailuresMax, loginPairRefillMs, bucketsMax);
+    this.#names = new Buckets(loginAccountFailuresMax, loginAccountRefillMs, bucketsMax);
+    const addressRefillMs = HOUR_MS / limits.loginFailuresPerAddressPerHourMax;
+    this.#addresses = new Buckets(serverLimits.loginAddressFailuresMax, addressRefillMs, bucketsMax);
+    const registrations = (perHour: number, keysMax: number) => new Buckets(perHour, HOUR_MS / perHour, keysMax);
+    this.#registrations = registrations(limits.registrationsPerAddressPerHourMax, bucketsMax);
+    this.#registrationsInAll = registrations(limits.registrationsPerHourMax, 1);
+    const { bindingsAtOnceMax, bindingsPerSecondMax } = serverLimits;
+    this.#bindings = new Buckets(bindingsAtOnceMax, 1000 / bindingsPerSecondMax, bucketsMax);
+    const dispatches = (perSecond: number, keysMax: number) => new Buckets(2 * perSecond, 1000 / perSecond, keysMax);
+    this.#dispatches = dispatches(limits.dispatchesPerAddressPerSecondMax, bucketsMax);
+    this.#dispatchesInAll = dispatches(limits.dispatchesPerSecondMax, 1);
+  }
+
+  // ---- proofs
+
+  /**
+   * Before a proof of `name` from `address` is looked at; `busy` when too many wait already. Await `whenDue` before it is,
+   * and say what came of it.
+   */
+  begin(address: string, name: string): Attempt | 'busy' {
+    const now = this.#time.now();
+    const key = addressKey(address);
+    const pair = `${key} ${name}`;
+    const isKnown = this.#known.has(pair);
+    let waitMs = this.#pairs.waitMs(pair, now);
+    if (!isKnown) {
+      waitMs = Math.max(waitMs, this.#addresses.waitMs(key, now));
+      if (this.#forgiven.waitMs(pair, now) > 0) waitMs = Math.max(waitMs, this.#names.waitMs(name, now));
+    }
+    const isTooMuch =
+      waitMs > serverLimits.loginDelayMsMax || (waitMs > 0 && this.#delayed >= serverLimits.loginsDelayedMax);
+    if (isTooMuch) {
+      this.#counters.limited.loginsRefused++;
+      return 'busy';
+    }
+    const charged: readonly (readonly [Buckets, string])[] = isKnown
+      ? [[this.#pairs, pair]]
+      : [
+          [this.#pairs, pair],
+          [this.#forgiven, pair],
+          [this.#addresses, key],
+          [this.#names, name],
+        ];
+    for (const [buckets, of] of charged) buckets.charge(of, now);
+    const undone = (): void => {
+      for (const [buckets, of] of charged) buckets.refund(of, this.#time.now());
+    };
+    return {
+      waitMs,
+      undone,
+      right: () => {
+        undone();
+        this.#know(pair);
+      },
+    };
+  }
+
+  /** Resolves when the attempt may be made; `undefined` when that is now. */
+  whenDue({ waitMs }: Attempt): Promise<void> | undefined {
+    if (waitMs === 0) return undefined;
+    this.#counters.limited.loginsDelayed++;
+    this.#delayed++;
+    return new Promise((resolve) => {
+      this.#time.after(waitMs, () => {
+        this.#delayed--;
+        resolve();
+      });
+    });
+  }
+
+  #know(pair: string): void {
+    this.#known.delete(pair);
+    this.#known.add(pair);
+    if (this.#known.size <= serverLimits.knownLoginsMax) return;
+    for (const oldest of this.#known) {
+      this.#known.delete(oldest);
+      return;
+    }
+  }
+
+  /** Attempts that wait. */
+  get delayed(): number {
+    return this.#delayed;
+  }
+
+  // ---- others
+
+  /** Whether somebody of this address may try to register. */
+  mayRegister(address: string): boolean {
+    const now = this.#time.now();
+    if (this.#registrations.take(addressKey(address), now) && this.#registrationsInAll.take(ALL, now)) return true;
+    this.#counters.limited.registrations++;
+    return false;
+  }
+
+  /** Resolves when this user may add or remove another device; `undefined` when that is now. */
+  whenMayBind(user: string): Promise<void> | undefined {
+    const now = this.#time.now();
+    const waitMs = this.#bindings.waitMs(user, now);
+    this.#bindings.charge(user, now);
+    if (waitMs === 0) return undefined;
+    this.#counters.limited.bindingsDelayed++;
+    return new Promise((resolve) => {
+      this.#time.after(waitMs, resolve);
+    });
+  }
+
+  /** Whether this address may ask the dispatcher for a server. */
+  mayDispatch(address: string): boolean {
+    const now = this.#time.now();
+    if (this.#dispatches.take(addressKey(address), now) && this.#dispatchesInAll.take(ALL, now)) return true;
+    this.#counters.limited.dispatches++;
+    return false;
+  }
+}

@@ -1,0 +1,340 @@
+// Guessing passwords, registering and binding without end, in simulated time: at what rate it is, and whom it hurts.
+
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import { cmd, refusals, serverLimits } from '@hawser/protocol';
+import { Bench } from './testing/bench.ts';
+import type { BenchClient } from './testing/client.ts';
+
+const RIGHT = '5f4dcc3b5aa765d61d8327deb882cf99';
+const OWNER = '198.51.100.7';
+const HOUR_MS = 3_600_000;
+
+let bench: Bench;
+beforeEach(async () => {
+  bench = await Bench.open();
+  await bench.away('owner');
+});
+
+function guess(client: BenchClient, username: string, password: string): void {
+  client.request(cmd.login, { username, password }, 'guess');
+}
+
+/** The answers to logins on a connection. */
+function codes(client: BenchClient): unknown[] {
+  return client.answers.map(({ body }) => (body as { code: number }).code);
+}
+
+/** Answered in this turn, with no time passed. */
+async function logsInAtOnce(address: string, name = 'owner'): Promise<boolean> {
+  const client = bench.connect(address);
+  guess(client, name, RIGHT);
+  await bench.settle();
+  const isIn = codes(client).at(-1) === 100;
+  client.vanish();
+  return isIn;
+}
+
+/** So many guesses in an hour, from all these addresses in turn; returns how many were looked at. */
+async function attack(
+  guesses: number,
+  addresses: readonly string[],
+  name: (i: number) => string,
+  eachMinute: () => Promise<void>,
+): Promise<number> {
+  const before = bench.passwords.verified;
+  const perMinute = Math.ceil(guesses / 60);
+  let sent = 0;
+  for (let minute = 0; minute < 60; minute++) {
+    const clients: BenchClient[] = [];
+    for (let i = 0; i < perMinute; i++) {
+      const client = bench.connect(addresses[sent % addresses.length]);
+      guess(client, name(sent), `wrong-${sent++}`);
+      clients.push(client);
+    }
+    await eachMinute();
+    await bench.pass(60_000);
+    for (const client of clients) {
+      assert.ok(client.answers.length > 0 && codes(client).every((code) => code === 1002 || code === 200));
+      client.vanish();
+    }
+  }
+  assert.ok(sent >= guesses);
+  return bench.passwords.verified - before;
+}
+
+describe('guesses in an hour', () => {
+  test('100,000 from one address come to two hundred, and the owner logs in at once all the while', async () => {
+    let logins = 0;
+    const verified = await attack(
+      100_000,
+      ['203.0.113.9'],
+      () => 'owner',
+      async () => {
+        assert.ok(await logsInAtOnce(OWNER));
+        logins++;
+      },
+    );
+    const { loginPairFailuresMax, loginPairRefillMs } = serverLimits;
+    assert.ok(verified - logins <= loginPairFailuresMax + HOUR_MS / loginPairRefillMs + 1, `${verified} looked at`);
+    assert.ok(bench.core.counters.limited.loginsRefused > 50_000);
+  });
+
+  test('100,000 from a hundred addresses come to less than two thousand, and the owner logs in at once', async () => {
+    let logins = 0;
+    const addresses = Array.from({ length: 100 }, (_, i) => `203.0.113.${i}`);
+    const verified = await attack(
+      100_000,
+      addresses,
+      () => 'owner',
+      async () => {
+        assert.ok(await logsInAtOnce(OWNER));
+        logins++;
+      },
+    );
+    const { loginForgivenMax, loginForgivenRefillMs, loginAccountFailuresMax, loginAccountRefillMs } = serverLimits;
+    const forgiven = addresses.length * (loginForgivenMax + HOUR_MS / loginForgivenRefillMs);
+    const most = forgiven + loginAccountFailuresMax + HOUR_MS / loginAccountRefillMs;
+    assert.ok(verified - logins <= most, `${verified} looked at`);
+  });
+
+  test('20,000 from one address over ever new names come to 1,220, names that there are not included', async () => {
+    const verified = await attack(
+      20_000,
+      ['203.0.113.9'],
+      (i) => `name-${i}`,
+      async () => {},
+    );
+    const { loginAddressFailuresMax, loginFailuresPerAddressPerHourMax } = serverLimits;
+    assert.ok(verified <= loginAddressFailuresMax + loginFailuresPerAddressPerHourMax + 1, `${verified} looked at`);
+  });
+
+  test('20,000 do not hold up an owner who logged in from the same address before', async () => {
+    assert.ok(await logsInAtOnce('203.0.113.9'));
+    const verified = await attack(
+      20_000,
+      ['203.0.113.9'],
+      (i) => `name-${i}`,
+      async () => assert.ok(await logsInAtOnce('203.0.113.9')),
+    );
+    assert.ok(verified < 1_400);
+  });
+});
+
+test('who mistypes ten times is answered at once, then after 20 s, and then is let in', async () => {
+  const client = bench.connect(OWNER);
+  for (let i = 0; i < serverLimits.loginPairFailuresMax; i++) {
+    guess(client, 'owner', 'wrong');
+    await bench.settle();
+    assert.equal(client.answers.length, i + 1);
+  }
+  guess(client, 'owner', RIGHT);
+  await bench.pass(serverLimits.loginPairRefillMs - 1);
+  assert.equal(client.answers.length, 10);
+  await bench.pass(1);
+  assert.equal(codes(client).at(-1), 100);
+});
+
+test('a login that waits is not ended by the deadline for logins, and what is behind it waits, too', async () => {
+  bench = await Bench.open({ loginTimeoutMs: 5_000 });
+  await bench.away('owner');
+  const client = bench.connect(OWNER);
+  for (let i = 0; i < 10; i++) guess(client, 'owner', 'wrong');
+  await bench.settle();
+  guess(client, 'owner', RIGHT);
+  client.post('owner', 'm');
+  await bench.pass(19_000);
+  assert.equal(client.isEnded, false);
+  assert.equal(client.refusals.size, 0);
+  await bench.pass(1_000);
+  assert.equal(codes(client).at(-1), 100);
+});
+
+test('logins with the right password are never held up, however many come at once and later', async () => {
+  for (let round = 0; round < 50; round++) {
+    for (let i = 0; i < 20; i++) assert.ok(await logsInAtOnce(OWNER));
+    await bench.pass(1_000);
+  }
+  assert.equal(bench.core.counters.limited.loginsDelayed, 0);
+  assert.equal(bench.core.counters.limited.loginsRefused, 0);
+});
+
+test('a login that is not looked at, for the threads are busy or the client has gone, costs nothing', async () => {
+  bench.passwords.isBusy = true;
+  for (let i = 0; i < 1_000; i++) {
+    const client = bench.connect(OWNER);
+    guess(client, 'owner', 'wrong');
+    await bench.settle();
+    client.vanish();
+  }
+  bench.passwords.isBusy = false;
+  assert.ok(await logsInAtOnce(OWNER));
+});
+
+test('no more than 2,000 logins wait; who comes then is told to come again, and nobody is told another thing', async () => {
+  const busy = { code: 200, msg: refusals.busy.msg };
+  const wrong = { code: 1002, msg: refusals.wrongCredentials.msg };
+  const clients: BenchClient[] = [];
+  for (let i = 0; i < 2_200; i++) {
+    const address = `10.0.${i >> 8}.${i & 255}`;
+    for (let n = 0; n <= serverLimits.loginPairFailuresMax; n++) {
+      const client = bench.connect(address);
+      guess(client, `name-${i}`, 'wrong');
+      clients.push(client);
+    }
+    if (i % 100 === 0) await bench.settle();
+  }
+  await bench.settle();
+  assert.equal(bench.core.guard.delayed, serverLimits.loginsDelayedMax);
+  const unanswered = clients.filter(({ answers }) => answers.length === 0);
+  assert.equal(unanswered.length, serverLimits.loginsDelayedMax);
+  await bench.pass(serverLimits.loginDelayMsMax);
+  assert.equal(bench.core.guard.delayed, 0);
+  const bodies = clients.map(({ answers }) => JSON.stringify(answers[0]?.body));
+  assert.deepEqual(new Set(bodies), new Set([JSON.stringify(busy), JSON.stringify(wrong)]));
+});
+
+test('whether a name exists changes nothing in when and how its guesses are answered', async () => {
+  const clients = ['owner', 'nobody'].map((name, i) => {
+    const client = bench.connect(`203.0.113.${i}`);
+    for (let n = 0; n < 13; n++) guess(client, name, 'wrong');
+    return client;
+  });
+  for (let second = 0; second < 120; second++) {
+    await bench.pass(1_000);
+    assert.deepEqual(clients[0]?.answers, clients[1]?.answers);
+  }
+  assert.equal(clients[0]?.answers.length, 13);
+});
+
+describe('registrations', () => {
+  /** How many of so many are answered 100. */
+  async function registered(address: string, count: number, prefix: string): Promise<number> {
+    const client = bench.connect(address);
+    for (let i = 0; i < count; i++) {
+      client.request(cmd.register, { username: `${prefix}-${i}`, password: RIGHT }, 'r');
+      if (i % 100 === 99) await bench.settle();
+    }
+    await bench.settle();
+    client.vanish();
+    return codes(client).filter((code) => code === 100).length;
+  }
+
+  test('of one address are so many an hour; others are told to come again, and other addresses register', async () => {
+    bench = await Bench.open({ limits: { registrationsPerAddressPerHourMax: 10 } });
+    assert.equal(await registered('203.0.113.9', 30, 'a'), 10);
+    assert.equal(bench.core.counters.limited.registrations, 20);
+    assert.equal(bench.core.counters.refused.busy, 20);
+    assert.equal(await registered(OWNER, 5, 'b'), 5);
+    await bench.pass(HOUR_MS / 2);
+    assert.equal(await registered('203.0.113.9', 30, 'c'), 5);
+  });
+
+  test('are so many an hour in all', async () => {
+    bench = await Bench.open({ limits: { registrationsPerHourMax: 20 } });
+    let all = 0;
+    for (let i = 0; i < 10; i++) all += await registered(`203.0.113.${i}`, 5, `n${i}`);
+    assert.equal(all, 20);
+  });
+
+  test('are refused where registration is closed, and those who are there log in', async () => {
+    bench = await Bench.open({ isRegistrationClosed: true });
+    const added = bench.core.addUser('owner', RIGHT);
+    await bench.settle();
+    await added;
+    const client = bench.connect();
+    client.request(cmd.register, { username: 'new', password: RIGHT }, 'r');
+    await bench.settle();
+    assert.deepEqual(client.answers[0]?.body, { code: 200, msg: refusals.registrationClosed.msg });
+    assert.ok(await logsInAtOnce(OWNER));
+  });
+});
+
+test('who adds and removes devices without end waits, ten a second, is refused nothing, and holds up nobody', async () => {
+  const app = await bench.app('ann');
+  const rounds = serverLimits.bindingsAtOnceMax / 2 + 100;
+  for (let i = 0; i < rounds; i++) {
+    app.request(cmd.addDevice, { deviceId: 'lamp' }, 'add');
+    app.request(cmd.removeDevice, { deviceId: 'lamp' }, 'remove');
+    if (i % 50 === 0) await bench.settle();
+  }
+  await bench.settle();
+  const answered = (): number => codes(app).length - 2;
+  assert.equal(answered(), serverLimits.bindingsAtOnceMax);
+  const other = await bench.app('bea', {}, OWNER);
+  other.request(cmd.addDevice, { deviceId: 'lamp' }, 'add');
+  await bench.settle();
+  assert.equal(codes(other).at(-1), 100);
+  await bench.pass(10_000);
+  assert.equal(answered(), serverLimits.bindingsAtOnceMax + 100);
+  await bench.pass(10_000);
+  assert.equal(answered(), 2 * rounds);
+  assert.ok(codes(app).every((code) => code === 100));
+});
+
+describe('frames of one connection', () => {
+  const heartbeat = new Uint8Array(4);
+
+  test('beyond so many in a second wait for the next, in order, and none is refused', async () => {
+    bench = await Bench.open({ limits: { sessionFramesPerSecondMax: 100 } });
+    const app = await bench.app('ann');
+    await bench.pass(1_000);
+    const before = app.answers.length;
+    for (let i = 0; i < 350; i++) app.request(cmd.heartbeat, undefined, `${i}`);
+    await bench.settle();
+    assert.ok(app.isPaused);
+    const seen: number[] = [];
+    for (let second = 0; second < 5; second++) {
+      seen.push(app.answers.length - before);
+      await bench.pass(1_000);
+    }
+    // The frame that is one too many is handled before reading pauses.
+    assert.deepEqual(seen, [101, 201, 301, 350, 350]);
+    assert.deepEqual(
+      app.answers.slice(before).map(({ msgId }) => msgId),
+      Array.from({ length: 350 }, (_, i) => `${i}`),
+    );
+    assert.equal(app.isPaused, false);
+    assert.equal(bench.core.counters.limited.sessionRate, 3);
+  });
+
+  test('in one large piece count for the seconds to come', async () => {
+    bench = await Bench.open({ limits: { sessionFramesPerSecondMax: 100 } });
+    const app = await bench.app('ann');
+    await bench.pass(1_000);
+    app.sendBytes(Buffer.concat(Array<Uint8Array>(1_000).fill(heartbeat)));
+    await bench.pass(9_000 - 1);
+    assert.ok(app.isPaused);
+    await bench.pass(1_001);
+    assert.equal(app.isPaused, false);
+  });
+
+  test('are bounded in bytes, too, and others are read meanwhile', async () => {
+    bench = await Bench.open({ limits: { sessionBytesPerSecondMax: 10_000 } });
+    const app = await bench.app('ann');
+    const other = await bench.app('bea');
+    await bench.pass(1_000);
+    app.post('bea', 'large', 'x'.repeat(25_000));
+    app.post('bea', 'small');
+    await bench.settle();
+    assert.ok(app.isPaused);
+    assert.deepEqual(other.pushedIds, ['large']);
+    other.post('bea', 'own');
+    await bench.settle();
+    assert.deepEqual(other.pushedIds, ['large', 'own']);
+    await bench.pass(2_100);
+    assert.deepEqual(other.pushedIds, ['large', 'own', 'small']);
+  });
+
+  test('at the limit, second after second, never wait', async () => {
+    bench = await Bench.open({ limits: { sessionFramesPerSecondMax: 100 } });
+    const app = await bench.app('ann');
+    await bench.pass(1_000);
+    for (let second = 0; second < 10; second++) {
+      for (let i = 0; i < 100; i++) app.request(cmd.heartbeat);
+      await bench.settle();
+      assert.equal(app.isPaused, false);
+      await bench.pass(1_000);
+    }
+  });
+});

@@ -1,0 +1,55 @@
+import { serverLimits } from '@hawser/protocol';
+import { StoreAway } from '../../core/ports.ts';
+import { float8s, texts } from './arrays.ts';
+import type { Connections } from './connections.ts';
+
+const NOTE_SEEN = { name: 'note-seen', text: 'SELECT note_seen($1::text[], $2::float8[], $3::float8[])' } as const;
+
+/** When devices were last seen, on its way to the database: some together, and lost where the database is away. */
+export class LastSeen {
+  readonly #connections: Connections;
+  readonly #onError: (error: unknown) => void;
+  #waiting = new Map<string, { readonly wall: number; readonly ran: number }>();
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(connections: Connections, onError: (error: unknown) => void) {
+    this.#connections = connections;
+    this.#onError = onError;
+  }
+
+  /** @param ran by `Time.ran`, if that is known */
+  note(name: string, wall: number, ran = 0): void {
+    this.#waiting.set(name, { wall, ran });
+    this.#timer ??= setTimeout(() => void this.write(), serverLimits.postgresLazyMs);
+  }
+
+  /** Resolves when what was noted so far is written, or lost. */
+  write(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#waiting.size === 0) return this.#writing;
+    const seen = this.#waiting;
+    this.#waiting = new Map();
+    this.#writing = this.#writing.then(async () => {
+      try {
+        const times = [...seen.values()];
+        const columns = [float8s(times.map(({ wall }) => wall)), float8s(times.map(({ ran }) => ran))];
+        await this.#connections.query(NOTE_SEEN, [texts([...seen.keys()]), ...columns]);
+      } catch (error) {
+        if (!(error instanceof StoreAway)) this.#onError(error);
+      }
+    });
+    return this.#writing;
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#timer);
+    await this.write();
+  }
+
+  drop(): void {
+    clearTimeout(this.#timer);
+    this.#waiting = new Map();
+  }
+}

@@ -1,0 +1,70 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { serverLimits } from '@hawser/protocol';
+import type { Client } from 'pg';
+import { StoreUnusable } from '../unusable.ts';
+import { type Connections, LOCK_CLASS, type Query, run } from './connections.ts';
+
+const VOID_RUNS_KEPT = '30 days';
+
+/**
+ * One run of a node, by a name that no other has. While it is not void it may append; once `voidRun` has resolved it never
+ * will again, whatever it still has under way.
+ *
+ * A server that is alone holds a lock of the store, so that a second one does not start by mistake, and makes all other
+ * runs void; nodes of a cluster share that lock.
+ */
+export class Run {
+  readonly name: string;
+  readonly #isAlone: boolean;
+  readonly #schema: string;
+  #client: Client | undefined;
+
+  /** @param name `undefined` for a server that is alone */
+  constructor(name: string | undefined, schema: string) {
+    this.name = name ?? `alone-${randomUUID()}`;
+    this.#isAlone = name === undefined;
+    this.#schema = schema;
+  }
+
+  /** Rejects with `StoreUnusable` where another server has the store. */
+  async begin(client: Client): Promise<void> {
+    const until = performance.now() + serverLimits.postgresLockWaitMs;
+    while (!(await this.#lock(client))) {
+      if (performance.now() > until) throw new StoreUnusable('another server uses it');
+      await sleep(serverLimits.postgresAgainMs);
+    }
+    if (this.#isAlone) await run(client, 'UPDATE runs SET is_void = true WHERE NOT is_void AND run <> $1', [this.name]);
+    await run(client, `DELETE FROM runs WHERE is_void AND began_at < now() - interval '${VOID_RUNS_KEPT}'`, []);
+    const made = await run(client, 'INSERT INTO runs (run) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1', [
+      this.name,
+    ]);
+    if (made.length === 0) throw new StoreUnusable(`there was a run ${this.name} before, or it is void already`);
+    this.#client = client;
+  }
+
+  /** A lock ends with its connection, and is taken again on the next; the run's row keeps the store safe in between. */
+  holdOn(client: Client): void {
+    if (this.#client === undefined || this.#client === client) return;
+    this.#client = client;
+    const again = async (): Promise<void> => {
+      while (this.#client === client && !(await this.#lock(client)))
+        await sleep(serverLimits.postgresLockWaitMs, undefined, { ref: false });
+    };
+    // It fails with its connection, after which there is another.
+    again().catch(() => {});
+  }
+
+  async #lock(client: Client): Promise<boolean> {
+    const shared = this.#isAlone ? '' : '_shared';
+    const text = `SELECT pg_try_advisory_lock${shared}($1::integer, hashtext($2)) AS is_held`;
+    const [row] = await run(client, text, [LOCK_CLASS, `serve ${this.#schema}`]);
+    return row?.is_held === true;
+  }
+}
+
+/** Waits for an append of that run that is about to be committed. A run that has not begun yet cannot begin any more. */
+export async function voidRun({ query }: Connections, name: string): Promise<void> {
+  const text = 'INSERT INTO runs (run, is_void) VALUES ($1, true) ON CONFLICT (run) DO UPDATE SET is_void = true';
+  await (query satisfies Query)(text, [name]);
+}

@@ -1,0 +1,44 @@
+/**
+ * Jobs that wait, by whom they are for: all take turns. Who has many waits behind itself, not in front of others, and may
+ * have no more waiting than is left free, so that there is room for whoever comes. What is nobody's (`''`), the operator's
+ * or the server's own, may fill the queue.
+ */
+export class FairQueue<Job> {
+  /** Whose turn is next comes first. */
+  readonly #waiting = new Map<string, Job[]>();
+  readonly #max: number;
+  #size = 0;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** False when there is no room for it. */
+  push(of: string, job: Job): boolean {
+    const own = this.#waiting.get(of);
+    if ((of === '' ? 0 : (own?.length ?? 0)) >= this.#max - this.#size) return false;
+    this.#size++;
+    if (own === undefined) this.#waiting.set(of, [job]);
+    else own.push(job);
+    return true;
+  }
+
+  /** The next ones, `count` at most. */
+  take(count: number): Job[] {
+    const taken: Job[] = [];
+    while (taken.length < count) {
+      const [turn] = this.#waiting;
+      if (turn === undefined) break;
+      const [of, own] = turn;
+      this.#waiting.delete(of);
+      taken.push(own.shift()!);
+      if (own.length > 0) this.#waiting.set(of, own);
+    }
+    this.#size -= taken.length;
+    return taken;
+  }
+}

@@ -1,0 +1,236 @@
+/** A PostgreSQL server, for the tests and the benchmark of the store on it: found, installed, run in a folder of its own. */
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  appendFileSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { aptInstall, isThere } from './apt.ts';
+
+const START_TIMEOUT_MS = 60_000;
+const MEMORY_BYTES_LEAST = 2 ** 30;
+/** Where Debian and its like have the programs, which they keep off the PATH. */
+const DEBIAN_FOLDER = '/usr/lib/postgresql';
+const DEBIAN_SETTINGS = '/etc/postgresql-common/createcluster.conf';
+
+/** The folder of `postgres` and `initdb`; `undefined` when there is none. The newest, if there are several. */
+export function postgresFolder(): string | undefined {
+  const versions = list(DEBIAN_FOLDER).sort((one, other) => Number(other) - Number(one));
+  const folders = [
+    ...(process.env.PATH ?? '').split(delimiter),
+    ...versions.map((each) => join(DEBIAN_FOLDER, each, 'bin')),
+  ];
+  return folders.find((folder) => isThere(join(folder, 'postgres')) && isThere(join(folder, 'initdb')));
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** Installs it where that can be done without asking: as root on Debian and its like. Says so when it could not. */
+export function installPostgres(): void {
+  if (postgresFolder() !== undefined) return;
+  const failure = install();
+  if (failure === undefined) console.log('▶ installed postgresql for the tests of the store on it');
+  else console.log(`▶ no PostgreSQL, so that the tests of the store on it are skipped: ${failure}`);
+}
+
+/** What went wrong, if anything did. */
+function install(): string | undefined {
+  const failure = aptInstall(['postgresql-common'], () => existsSync(DEBIAN_SETTINGS));
+  if (failure !== undefined) return failure;
+  // Debian would make a database of its own and serve it; the tests make theirs.
+  appendFileSync(DEBIAN_SETTINGS, '\ncreate_main_cluster = false\n');
+  return aptInstall(['postgresql'], () => postgresFolder() !== undefined);
+}
+
+/** Where a server for tests has its data: in memory where there is room, since only the machine's end would tell. */
+function folderForTests(): string {
+  const memory = '/dev/shm';
+  try {
+    const { bavail, bsize } = statfsSync(memory);
+    return bavail * bsize > MEMORY_BYTES_LEAST ? memory : tmpdir();
+  } catch {
+    return tmpdir();
+  }
+}
+
+/** PostgreSQL does not run as root. */
+function unprivileged(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  for (const user of ['postgres', 'nobody']) {
+    const [uid, gid] = ['-u', '-g'].map((option) =>
+      Number(spawnSync('id', [option, user], { encoding: 'utf8' }).stdout),
+    );
+    if (uid !== undefined && gid !== undefined && uid > 0) return { uid, gid };
+  }
+  throw new Error('there is no user to run PostgreSQL as');
+}
+
+const living = new Set<Postgres>();
+process.on('exit', () => {
+  for (const server of living) server.end();
+});
+
+/** A server with data of its own, reached by a socket in its folder alone. Everybody who gets there is let in. */
+export class Postgres implements AsyncDisposable {
+  readonly #programs: string;
+  readonly #folder: string;
+  readonly #as: { uid: number; gid: number } | undefined;
+  readonly #settings: readonly string[];
+  #process: ChildProcess | undefined;
+  #log = '';
+
+  private constructor(programs: string, folder: string, settings: readonly string[]) {
+    this.#programs = programs;
+    this.#folder = folder;
+    this.#as = unprivileged();
+    this.#settings = settings;
+  }
+
+  /** Makes a server in a new folder below `parent` and starts it. `settings` are as `shared_buffers=64MB`. */
+  static async start(settings: readonly string[] = [], parent: string = folderForTests()): Promise<Postgres> {
+    const programs = postgresFolder();
+    if (programs === undefined) throw new Error('there is no PostgreSQL here');
+    const server = new Postgres(programs, mkdtempSync(join(parent, 'hawser-pg-')), settings);
+    living.add(server);
+    server.#make();
+    await server.start();
+    return server;
+  }
+
+  #make(): void {
+    if (this.#as !== undefined) chownSync(this.#folder, this.#as.uid, this.#as.gid);
+    const args = ['-D', this.#data, '-U', 'hawser', '-E', 'UTF8', '--locale=C', '-A', 'trust', '--no-sync'];
+    const { status, stderr } = spawnSync(join(this.#programs, 'initdb'), args, {
+      ...this.#as,
+      cwd: this.#folder,
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(`initdb: ${stderr}`);
+  }
+
+  get #data(): string {
+    return join(this.#folder, 'data');
+  }
+
+  get pid(): number {
+    const pid = this.#process?.pid;
+    if (pid === undefined) throw new Error('PostgreSQL is not running');
+    return pid;
+  }
+
+  /** The server and all its processes. */
+  get pids(): number[] {
+    return [this.pid, ...childrenOf(this.pid)];
+  }
+
+  url(database = 'postgres'): string {
+    return `postgres://hawser@/${database}?host=${encodeURIComponent(this.#folder)}`;
+  }
+
+  async start(): Promise<void> {
+    const settings = [
+      'listen_addresses=',
+      `unix_socket_directories=${this.#folder}`,
+      'logging_collector=off',
+      ...this.#settings,
+    ];
+    const args = ['-D', this.#data, ...settings.flatMap((setting) => ['-c', setting])];
+    const child = spawn(join(this.#programs, 'postgres'), args, {
+      ...this.#as,
+      cwd: this.#folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    this.#process = child;
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#log = (this.#log + text).slice(-20_000);
+    });
+    for (const until = performance.now() + START_TIMEOUT_MS; !this.#isReady(); await sleep(10)) {
+      if (child.exitCode !== null || child.signalCode !== null || performance.now() > until) {
+        throw new Error(`PostgreSQL does not start:\n${this.#log}`);
+      }
+    }
+  }
+
+  /** As its own file says: the last line is its state. */
+  #isReady(): boolean {
+    try {
+      const lines = readFileSync(join(this.#data, 'postmaster.pid'), 'utf8').split('\n');
+      return Number(lines[0]) === this.#process?.pid && lines[7]?.trim() === 'ready';
+    } catch {
+      return false;
+    }
+  }
+
+  /** SIGKILL to all its processes, as when the machine goes down, but for what the system had not written to the disk. */
+  async kill9(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined) return;
+    const pids = this.pids;
+    this.#signal('SIGKILL', pids);
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    while (pids.some(isRunning)) await sleep(2);
+    this.#process = undefined;
+  }
+
+  pause(): void {
+    this.#signal('SIGSTOP', this.pids);
+  }
+
+  resume(): void {
+    this.#signal('SIGCONT', this.pids);
+  }
+
+  #signal(signal: NodeJS.Signals, pids: readonly number[]): void {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // it has ended
+      }
+    }
+  }
+
+  /** Ends it at once, and deletes what it had. */
+  end(): void {
+    living.delete(this);
+    if (this.#process?.pid !== undefined) this.#signal('SIGKILL', this.pids);
+    this.#process = undefined;
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill9();
+    this.end();
+  }
+}
+
+/** Processes that it started, where that can be told. */
+function childrenOf(pid: number): number[] {
+  const { stdout } = spawnSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' });
+  return stdout.split('\n').flatMap((line) => {
+    const [child, parent] = line.trim().split(/\s+/).map(Number);
+    return parent === pid && child !== undefined ? [child] : [];
+  });
+}
+
+/** A zombie has ended. */
+function isRunning(pid: number): boolean {
+  const { stdout } = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' });
+  return stdout.trim() !== '' && !stdout.startsWith('Z');
+}
