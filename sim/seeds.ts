@@ -68,6 +68,12 @@ export const keptSeeds: readonly {
   { seed: 1532, nodes: 3, found: 'a forward that had waited for a paused node was pushed after its ttl' },
   { seed: 300335, nodes: 3, found: 'a fenced node took messages that had waited behind a command' },
   { seed: 301275, nodes: 3, found: 'the same' },
+  {
+    seed: 8001371,
+    nodes: 3,
+    minutes: 6,
+    found: 'a claim confirmed for a newer one that a node had let go of a name, which it had again: two were served',
+  },
   { seed: 7010938, nodes: 3, found: 'a node that had a name by a newer claim said that it had handed it over' },
   {
     seed: 7004601,
