@@ -16,9 +16,11 @@ export function isMsgId(msgId: string): boolean {
   return msgId.length * 3 <= wireLimits.msgIdBytesMax || utf8Length(msgId) <= wireLimits.msgIdBytesMax;
 }
 
+const HALF_PAIR = /\p{Surrogate}/u;
+
 /** Whether a text has so many bytes of UTF-8, and no half of a surrogate pair, for which there are none. */
 export function isWithin(text: string, bytesMin: number, bytesMax: number): boolean {
-  if (text.length > bytesMax || !text.isWellFormed()) return false;
+  if (text.length > bytesMax || HALF_PAIR.test(text)) return false;
   const bytes = utf8Length(text);
   return bytes >= bytesMin && bytes <= bytesMax;
 }
