@@ -93,9 +93,13 @@ export function sleep(ms: number): Promise<void> {
 }
 
 /** Waits until `probe` holds. */
-export async function eventually(probe: () => boolean, what: () => string, timeoutMs = 10_000): Promise<void> {
+export async function eventually(
+  probe: () => boolean | Promise<boolean>,
+  what: () => string,
+  timeoutMs = 10_000,
+): Promise<void> {
   const until = performance.now() + timeoutMs;
-  while (!probe()) {
+  while (!(await probe())) {
     assert.ok(performance.now() < until, `not within ${timeoutMs} ms: ${what()}`);
     await sleep(10);
   }

@@ -4,11 +4,12 @@ import type { Server as HttpServer } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import { serverLimits } from '@hawser/protocol';
 import type { Logger } from 'pino';
-import { controlPath, serveControl } from './admin/control.ts';
+import { controlPath, isServed, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
 import { Certificates } from './certificates.ts';
 import type { Core } from './core/core.ts';
+import { Fenced } from './core/ports.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
 import { type Choose, createDispatcher, createTlsDispatcher, type Gate } from './dispatcher/http.ts';
 import { type Gateway, startListening } from './gateway/listener.ts';
@@ -67,14 +68,15 @@ const RAN_NOTED_EVERY_MS = 60_000;
 
 /** Starts a server. Rejects with `StartError` or `SettingError` when it cannot. */
 export async function startServer(settings: Settings, log: Logger): Promise<RunningServer> {
-  if (settings.redis !== undefined) {
-    throw new StartError('--redis: a cluster needs a database that its nodes share, which this version cannot use yet');
-  }
   const connectionsMax = boundByDescriptors(settings.maxConnections, settings.httpsPort !== undefined);
   const data = makeFolder(settings.data);
+  // A store in the folder has a lock of its own.
+  if (settings.postgres !== undefined && (await isServed(controlPath(data)).catch(() => false))) {
+    throw new StartError(`--data: another server runs on ${data}`);
+  }
   const failure = Promise.withResolvers<unknown>();
   const parts = await openParts(data, { ...settings, maxConnections: connectionsMax }, log, failure.resolve);
-  const { core, store } = parts;
+  const { core, store, cluster } = parts;
   const undo: (() => void)[] = [];
   try {
     const gateways: Gateway[] = [];
@@ -128,6 +130,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       loginsDelayed: () => core.guard.delayed,
       delivery: () => core.delivery.stats,
       store: () => store.stats,
+      cluster: cluster && (() => cluster.figures),
     });
     const operators = createAdmin(metrics, () => ({ ok: state === 'serving', state }));
     const admin = await listen('--admin-port', settings.adminPort, () =>
@@ -158,8 +161,12 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     const firstSweep = setTimeout(sweep, serverLimits.expirySweepFirstMs);
     void failure.promise.then((error) => {
       state = 'failed';
-      const fields = isStoreFailure(error) ? {} : { err: error };
-      log.fatal(fields, `nothing more is accepted: ${whyFailed(error, parts.storeName)}; then start the server again`);
+      if (error instanceof Fenced) log.fatal({}, `this node is fenced: ${error.message}. It ends: start it again`);
+      else {
+        const fields = isStoreFailure(error) ? {} : { err: error };
+        const why = whyFailed(error, parts.storeName);
+        log.fatal(fields, `nothing more is accepted: ${why}; then start the server again`);
+      }
       stopAccepting();
     });
     certificates?.watch();

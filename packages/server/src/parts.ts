@@ -5,8 +5,10 @@ import { join, resolve } from 'node:path';
 import { serverLimits } from '@hawser/protocol';
 import { NodeCipher } from '@hawser/protocol/cipher-node';
 import { CONTROL_PATH_BYTES_MAX, controlPath } from './admin/control.ts';
+import { newRun, RedisCluster } from './cluster/redis/cluster.ts';
+import type { Witness } from './cluster/witness.ts';
 import { Core } from './core/core.ts';
-import type { Log } from './core/ports.ts';
+import { ClusterAway, type Log, type Time } from './core/ports.ts';
 import { systemDigests } from './digests.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
@@ -24,27 +26,44 @@ export interface Parts {
   readonly store: ServedStore;
   /** What the store is called where it fails. */
   readonly storeName: string;
+  /** The other nodes, where this is one of several. */
+  readonly cluster: RedisCluster | undefined;
   /** Stops the core if it has not been, and closes what is below it. */
   close(): Promise<void>;
 }
 
-/** Opens the store in a data folder and a core on it. Rejects with `StartError` when the folder cannot be used. */
+/** Opens the store of a server, its cluster if it is to be a node of one, and a core on them. Rejects with `StartError` when the folder cannot be used. */
 export async function openParts(
   data: string,
   settings: Settings,
   log: Log,
   onFatal: (error: unknown) => void,
 ): Promise<Parts> {
-  const { store, ran, storeName } = await openStore(data, settings, log, onFatal);
+  const run = settings.node === undefined ? undefined : newRun(settings.node);
+  const { store, ran, storeName } = await openStore(data, settings, run, log, onFatal);
+  const time = systemTime(ran);
+  const cluster = await joinCluster(store, settings, run, time, log);
   const rsa = new WorkerRsa();
   const passwords = new WorkerPasswords();
-  const digests = systemDigests();
-  const time = systemTime(ran);
-  const closeAll = (): Promise<unknown> => Promise.all([store.close(), rsa.close(), passwords.close()]);
+  const closeAll = async (): Promise<void> => {
+    // Nothing of this run is stored any more: others need not wait for its lease.
+    await cluster?.leave();
+    await Promise.all([store.close(), rsa.close(), passwords.close()]);
+  };
   let core: Core;
   try {
     core = await Core.open(
-      { time, log, store, passwords, digests, rsa, onFatal, createCipher: (key) => new NodeCipher(key) },
+      {
+        time,
+        log,
+        store,
+        passwords,
+        digests: systemDigests(),
+        rsa,
+        cluster,
+        onFatal,
+        createCipher: (key) => new NodeCipher(key),
+      },
       {
         loginTimeoutMs: settings.loginTimeout,
         idleTimeoutMs: settings.idleTimeout,
@@ -77,6 +96,7 @@ export async function openParts(
     core,
     store,
     storeName,
+    cluster,
     async close() {
       await core.stop();
       store.noteRan(time.ran());
@@ -94,6 +114,7 @@ interface OpenStore {
 async function openStore(
   data: string,
   settings: Settings,
+  run: string | undefined,
   log: Log,
   onError: (error: unknown) => void,
 ): Promise<OpenStore> {
@@ -105,7 +126,7 @@ async function openStore(
   const { postgres: url } = settings;
   try {
     if (url !== undefined) {
-      const store = await PostgresStore.open({ url, log, onError, limits });
+      const store = await PostgresStore.open({ url, log, onError, limits, run });
       return { store, ran: () => store.ran(), storeName: 'the database' };
     }
     const store = await LevelStore.open({ folder: storePath(data), log, onError, limits });
@@ -113,6 +134,31 @@ async function openStore(
   } catch (error) {
     if (!(error instanceof StoreUnusable)) throw error;
     throw new StartError(`${url === undefined ? '--data' : '--postgres'}: ${error.message}`, { cause: error });
+  }
+}
+
+/** Meets the other nodes; the run has been entered in the database, which has the last word on which run is void. */
+async function joinCluster(
+  store: ServedStore,
+  { redis: address }: Settings,
+  run: string | undefined,
+  time: Time,
+  log: Log,
+): Promise<RedisCluster | undefined> {
+  if (run === undefined || address === undefined || !(store instanceof PostgresStore)) return undefined;
+  const witness: Witness = {
+    fence: (node) => store.voidRun(node),
+    stands: (node) => store.runStands(node),
+    standing: () => store.standingRuns(),
+  };
+  try {
+    return await RedisCluster.open({ address, run, time, log, witness });
+  } catch (error) {
+    // It has held nothing: nobody needs to wait for it.
+    await store.voidRun(run).catch(() => {});
+    await store.close();
+    if (!(error instanceof ClusterAway)) throw error;
+    throw new StartError(`--redis: ${error.message}`, { cause: error });
   }
 }
 

@@ -28,8 +28,8 @@ const beside: Partial<Record<SettingName, Partial<Record<SettingName, string>>>>
   tlsClientCa: { ...pem, tlsPort: '0' },
   tlsClientCert: { ...pem, tlsPort: '0', tlsClientCa: 'ca.pem' },
   advertiseTls: { ...pem, tlsPort: '0' },
-  redis: { node: 'n1' },
-  node: { redis: 'redis://127.0.0.1' },
+  redis: { node: 'n1', postgres: 'postgres://db/hawser' },
+  node: { redis: 'redis://127.0.0.1', postgres: 'postgres://db/hawser' },
 };
 
 function readOption(name: SettingName, text: string): unknown {
@@ -560,7 +560,7 @@ test('what TLS needs beside a setting is named, and what would have no effect', 
   }
 });
 
-test('a node of a cluster has a name, and a Redis', () => {
+test('a node of a cluster has a name, a Redis and a database', () => {
   assert.equal(
     refusal(() => readSettings({ redis: 'redis://:secret@a' }, {})),
     '--redis is for nodes of a cluster: say with --node NAME what this one is called',
@@ -568,6 +568,10 @@ test('a node of a cluster has a name, and a Redis', () => {
   assert.equal(
     refusal(() => readSettings({ node: 'n1' }, {})),
     '--node is for nodes of a cluster: say with --redis URL where they find each other',
+  );
+  assert.equal(
+    refusal(() => readSettings({ node: 'n1', redis: 'redis://:secret@a' }, {})),
+    '--redis is for nodes of a cluster, which share a database: say with --postgres URL which',
   );
 });
 

@@ -254,13 +254,20 @@ function checkTogether(values: Settings): Settings {
     throw new SettingError('--require-encryption and --allow-plain-login contradict each other');
   }
   checkTls(values);
+  checkCluster(values);
+  return values;
+}
+
+function checkCluster(values: Settings): void {
   if (values.redis !== undefined && values.node === undefined) {
     throw new SettingError('--redis is for nodes of a cluster: say with --node NAME what this one is called');
   }
   if (values.node !== undefined && values.redis === undefined) {
     throw new SettingError('--node is for nodes of a cluster: say with --redis URL where they find each other');
   }
-  return values;
+  if (values.redis !== undefined && values.postgres === undefined) {
+    throw new SettingError('--redis is for nodes of a cluster, which share a database: say with --postgres URL which');
+  }
 }
 
 function checkTls({ tlsPort, httpsPort, tlsCert, tlsKey, tlsClientCa, tlsClientCert, advertiseTls }: Settings): void {

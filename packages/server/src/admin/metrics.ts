@@ -13,7 +13,20 @@ export interface Measured {
   readonly loginsDelayed: () => number;
   readonly delivery: () => { mailboxes: number; senders: number; rememberedIds: number; pendingBytes: number };
   readonly store: () => { batches: number; operations: number; damaged: number };
+  /** `undefined` for a server that is alone. */
+  readonly cluster?: (() => MeasuredCluster) | undefined;
 }
+
+export interface MeasuredCluster {
+  readonly peers: number;
+  readonly claims: number;
+  readonly names: number;
+  readonly renewalMs: number;
+  readonly isOpen: boolean;
+  readonly bus: Readonly<Record<'packetsOut' | 'packetsIn' | 'bytesOut' | 'bytesIn' | BusLoss, number>>;
+}
+
+type BusLoss = 'dropped' | 'malformed' | 'stale';
 
 const LOOP_DELAY_RESOLUTION_MS = 10;
 
@@ -76,6 +89,31 @@ export class Metrics {
       'Records set aside for a wrong checksum.',
       () => measured.store().damaged,
     );
+    if (measured.cluster !== undefined) this.#cluster(measured.cluster);
+  }
+
+  #cluster(read: () => MeasuredCluster): void {
+    this.#gauge('hawser_cluster_peers', 'Other nodes that hold their leases.', () => read().peers);
+    this.#gauge('hawser_cluster_open', '1 while names can be claimed, 0 while logins wait.', () =>
+      read().isOpen ? 1 : 0,
+    );
+    this.#gauge('hawser_cluster_names', 'Names that this node holds.', () => read().names);
+    this.#counter('hawser_cluster_claims_total', 'Names claimed in Redis.', () => read().claims);
+    this.#gauge('hawser_cluster_renewal_seconds', 'How long Redis took to renew the lease.', () => {
+      return read().renewalMs / 1000;
+    });
+    this.#labelled('hawser_bus_packets_total', 'Packets to and from other nodes.', 'direction', () => {
+      const { packetsOut, packetsIn } = read().bus;
+      return { out: packetsOut, in: packetsIn };
+    });
+    this.#labelled('hawser_bus_bytes_total', 'Bytes to and from other nodes.', 'direction', () => {
+      const { bytesOut, bytesIn } = read().bus;
+      return { out: bytesOut, in: bytesIn };
+    });
+    this.#labelled('hawser_bus_lost_total', 'Packets or batches that were not taken, by reason.', 'reason', () => {
+      const { dropped, malformed, stale } = read().bus;
+      return { dropped, malformed, stale };
+    });
   }
 
   get contentType(): string {

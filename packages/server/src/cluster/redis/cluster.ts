@@ -25,6 +25,18 @@ export interface RedisClusterOptions {
   readonly times?: LeaseTimes;
 }
 
+export interface ClusterFigures {
+  /** Runs of other nodes that hold their leases, as far as is known. */
+  readonly peers: number;
+  readonly claims: number;
+  /** Names that this node holds. */
+  readonly names: number;
+  readonly renewalMs: number;
+  /** Whether names can be claimed. */
+  readonly isOpen: boolean;
+  readonly bus: Readonly<BusCounters>;
+}
+
 /** What this run of a node is called, among all runs of all nodes. */
 export function newRun(node: string): string {
   return `${node}.${randomBytes(8).toString('base64url')}`;
@@ -38,7 +50,7 @@ export class RedisCluster implements Cluster {
   readonly #nodes: Nodes;
   readonly #bus: Bus;
   #listener: ClusterListener | undefined;
-  #toldAt = Number.NEGATIVE_INFINITY;
+  #toldAt: number;
   readonly #time: Time;
   readonly #log: Log;
   #speaking: NodeJS.Timeout | undefined;
@@ -48,6 +60,8 @@ export class RedisCluster implements Cluster {
     this.self = run;
     this.#time = time;
     this.#log = log;
+    // Until the first connection is made everything fails.
+    this.#toldAt = time.now();
     const channelOf = (node: string): string => `${prefix}bus:{${node}}`;
     this.#bus = new Bus({
       self: run,
@@ -124,6 +138,13 @@ export class RedisCluster implements Cluster {
 
   get counters(): BusCounters {
     return this.#bus.counters;
+  }
+
+  /** What the operator may want to know. */
+  get figures(): ClusterFigures {
+    const { peers, renewalMs, isOpen } = this.#nodes;
+    const { claims, size } = this.#names;
+    return { peers: peers.alive.length, claims, names: size, renewalMs, isOpen, bus: this.#bus.counters };
   }
 
   /** Whether names can be claimed, as far as is known. */

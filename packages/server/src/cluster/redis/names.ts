@@ -30,6 +30,8 @@ export class Names {
   readonly #unconfirmed = new Map<string, readonly string[]>();
   /** The greatest token that this node has seen: Redis' clock may have been set back. */
   #floor = 0;
+  /** Claims that were granted. */
+  claims = 0;
   /** Where the walk over the names that are held has come to. */
   #walk: IterableIterator<[string, number]> | undefined;
 
@@ -51,6 +53,7 @@ export class Names {
     const args = [open(), self, String(this.#floor), String(serverLimits.heldNamesKeptMs)];
     const [state, second, holder, ...owed] = (await redis.run(scripts.claim, this.#key(name), args)) as string[];
     if (state !== 'ok') this.#closed(second);
+    this.claims++;
     const token = Number(second);
     this.#floor = Math.max(this.#floor, token);
     if (holder !== undefined && holder !== '' && !isVoid(holder)) this.#tell(holder, name, token);

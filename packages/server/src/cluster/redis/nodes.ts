@@ -36,6 +36,8 @@ export class Nodes {
   readonly peers: Peers;
   readonly #ports: NodesPorts;
   readonly #table: string;
+  /** How long the last renewal took. */
+  renewalMs = 0;
   #counter = 0;
   /** Servers of which this node has put its part together, as long as others have not. */
   readonly #asserted = new Set<string>();
@@ -107,6 +109,7 @@ export class Nodes {
         this.lease.end();
         return;
       }
+      this.renewalMs = time.now() - askedAt;
       this.lease.prolong(askedAt + times.leaseMs);
       if (this.#isClosed) return;
       this.#read(words);

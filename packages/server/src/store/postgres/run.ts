@@ -63,6 +63,17 @@ export class Run {
   }
 }
 
+/** Whether a run was entered and is not void. */
+export async function runStands({ query }: Connections, name: string): Promise<boolean> {
+  const rows = await (query satisfies Query)('SELECT 1 FROM runs WHERE run = $1 AND NOT is_void', [name]);
+  return rows.length > 0;
+}
+
+/** The runs that were entered and are not void. */
+export async function standingRuns({ query }: Connections): Promise<readonly string[]> {
+  return (await (query satisfies Query)('SELECT run FROM runs WHERE NOT is_void')).map(({ run: name }) => String(name));
+}
+
 /** Waits for an append of that run that is about to be committed. A run that has not begun yet cannot begin any more. */
 export async function voidRun({ query }: Connections, name: string): Promise<void> {
   const text = 'INSERT INTO runs (run, is_void) VALUES ($1, true) ON CONFLICT (run) DO UPDATE SET is_void = true';

@@ -22,7 +22,7 @@ import { LastSeen } from './last-seen.ts';
 import { examine, migrate } from './migrate.ts';
 import { Names } from './names.ts';
 import { Removals } from './removals.ts';
-import { Run, voidRun } from './run.ts';
+import { Run, runStands, standingRuns, voidRun } from './run.ts';
 import { ServiceTime } from './service-time.ts';
 
 export interface PostgresStoreOptions {
@@ -131,6 +131,16 @@ export class PostgresStore implements ServedStore {
    */
   voidRun(name: string): Promise<void> {
     return voidRun(this.#connections, name);
+  }
+
+  /** Whether a run of a node was entered and has not been made void, as of a moment after the call. */
+  runStands(name: string): Promise<boolean> {
+    return runStands(this.#connections, name);
+  }
+
+  /** The runs that were entered and have not been made void. */
+  standingRuns(): Promise<readonly string[]> {
+    return standingRuns(this.#connections);
   }
 
   /** How long the store has been in service, ms, as all nodes have it within a few seconds. Never goes back. */

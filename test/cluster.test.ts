@@ -1,0 +1,211 @@
+// `hawser serve --postgres --redis --node`: nodes as processes of their own, on one PostgreSQL and one Redis.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { noRedis, RedisServer } from '@hawser/server/cluster/redis/server-harness';
+import { Postgres, postgresFolder } from '../scripts/postgres.ts';
+import { freePorts, newFolder, refused } from './cli.ts';
+import { type Server, startServer } from './harness.ts';
+import type { Client, Frame } from './mini-client.ts';
+import {
+  addDevice,
+  connect,
+  eventually,
+  expectAck,
+  expectCode,
+  login,
+  newDevice,
+  newUser,
+  password,
+  sleep,
+} from './parties.ts';
+
+const skip = postgresFolder() === undefined ? 'there is no PostgreSQL here' : noRedis;
+
+let postgres: Postgres;
+let redis: RedisServer;
+const nodes: Server[] = [];
+
+function argsOf(name: string): string[] {
+  return ['--postgres', postgres.url(), '--redis', `redis://127.0.0.1:${redis.port}`, '--node', name];
+}
+
+function startNode(name: string): Promise<Server> {
+  return startServer({ args: argsOf(name) });
+}
+
+before(async () => {
+  if (skip !== false) return;
+  [postgres, redis] = await Promise.all([Postgres.start(['shared_buffers=32MB']), RedisServer.start()]);
+  for (const name of ['a', 'b', 'c']) nodes.push(await startNode(name));
+});
+after(async () => {
+  await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
+  await redis?.close();
+  await postgres?.[Symbol.asyncDispose]();
+});
+
+/** Logs in as soon as that can be done: a name of a node that died is free some seconds later. */
+async function again(at: Server, prove: (client: Client) => Promise<Frame>): Promise<Client> {
+  for (const until = performance.now() + 20_000; ; ) {
+    const client = await connect(at, { autoAck: true });
+    const answer = await prove(client);
+    if (answer.code === 100) return client;
+    client.destroy();
+    assert.ok(performance.now() < until, `${answer}`);
+    await sleep(100);
+  }
+}
+
+function deviceAgain(at: Server, id: string): Promise<Client> {
+  return again(at, (client) => client.auth(id, { nack: true }, { timeoutMs: 15_000 }));
+}
+
+function appAgain(at: Server, name: string): Promise<Client> {
+  return again(at, (client) => client.login(name, password, { nack: true }, { timeoutMs: 15_000 }));
+}
+
+function acks(client: Client): Set<string> {
+  return new Set(client.frames.filter(({ cmd, data }) => cmd === 200 && data.length === 0).map(({ msgId }) => msgId));
+}
+
+/** Posts messages every few ms until it is told to stop; gives their ids in order. */
+function stream(from: Client, to: string): { readonly sent: string[]; stop(): void } {
+  const sent: string[] = [];
+  const timer = setInterval(() => sent.push(from.post(to, sent.length)), 2);
+  return { sent, stop: () => clearInterval(timer) };
+}
+
+/** What came first of each message. */
+function firsts(...clients: Client[]): string[] {
+  return [...new Set(clients.flatMap(({ messages }) => messages.map(({ msgid }) => msgid)))];
+}
+
+async function metric(node: Server, name: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${node.adminPort}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+describe('nodes of a cluster', { skip }, () => {
+  test('a user registered on one node logs in on another, and messages cross both ways, in order', async () => {
+    const [a, b, c] = nodes as [Server, Server, Server];
+    const name = await newUser(a);
+    using app = await login(b, name, { autoAck: true });
+    using device = await newDevice(c, { autoAck: true });
+    expectCode(await app.bind(device.name), 203, 100);
+    const sent = Array.from({ length: 300 }, (_, i) => app.post(device.name, i));
+    await eventually(
+      () => sent.every((id) => acks(app).has(id)),
+      () => `300 acks, ${acks(app).size} came`,
+    );
+    // What was stored comes a second after the login.
+    await device.received(300);
+    assert.deepEqual(firsts(device), sent);
+    expectAck(await device.say(name, 'back'));
+    assert.equal((await app.received(1))[0]?.msg, 'back');
+  });
+
+  test('a newer login on another node ends the older one with 103, and nothing acked is lost or out of order', async () => {
+    const [a, b, c] = nodes as [Server, Server, Server];
+    const name = await newUser(a);
+    using sender = await login(a, name);
+    using older = await newDevice(b, { autoAck: true });
+    expectCode(await sender.bind(older.name), 203, 100);
+    const posting = stream(sender, older.name);
+    await older.received(50);
+    using newer = await newDevice(c, { name: older.name, autoAck: true });
+    const conflict = await older.takeCmd(103);
+    assert.equal(conflict.data.length, 0);
+    assert.equal((await older.waitClosed()).how, 'fin');
+    await newer.received(50);
+    posting.stop();
+    await eventually(
+      () => posting.sent.every((id) => acks(sender).has(id)),
+      () => 'all acks',
+    );
+    await eventually(
+      () => firsts(older, newer).length === posting.sent.length,
+      () => 'all messages',
+    );
+    assert.deepEqual(firsts(older, newer), posting.sent);
+  });
+
+  test('nodes that are killed -9 with messages on their way lose nothing that was acked', async () => {
+    const [a] = nodes as [Server];
+    await using sendersNode = await startNode('d');
+    await using receiversNode = await startNode('e');
+    const name = await newUser(a);
+    using sender = await login(sendersNode, name);
+    using first = await newDevice(receiversNode, { autoAck: true });
+    const id = first.name;
+    expectCode(await sender.bind(id), 203, 100);
+    using other = await login(a, await newUser(a));
+    const away = await addDevice(sender);
+    expectCode(await other.bind(id), 203, 100);
+    const posting = stream(sender, id);
+    const postingAway = stream(sender, away);
+    await first.received(100);
+    await receiversNode.kill9();
+    const since = acks(sender).size;
+    await eventually(
+      () => acks(sender).size > since + 200,
+      () => 'acks go on without the receiver',
+    );
+    await sendersNode.kill9();
+    posting.stop();
+    postingAway.stop();
+    const acked = acks(sender);
+    using second = await deviceAgain(a, id);
+    using late = await deviceAgain(a, away);
+    for (const [clients, { sent }] of [
+      [[first, second], posting],
+      [[late], postingAway],
+    ] as const) {
+      const wanted = sent.filter((each) => acked.has(each));
+      await eventually(
+        () => wanted.every((each) => firsts(...clients).includes(each)),
+        () => `${wanted.length} messages, ${firsts(...clients).length} came`,
+      );
+      const got = new Set(firsts(...clients));
+      assert.deepEqual(
+        [...got],
+        sent.filter((each) => got.has(each)),
+      );
+    }
+    using back = await appAgain(a, name);
+    expectAck(await back.say(id, 'after all'));
+  });
+
+  test('a second node on a data folder, and one without a database, are refused in a line', async () => {
+    const [a] = nodes as [Server];
+    assert.match(
+      await refused(['serve', ...freePorts, '--data', a.data, ...argsOf('f')]),
+      /--data: another server runs on /,
+    );
+    using folder = newFolder();
+    assert.match(
+      await refused(['serve', ...freePorts, '--data', folder.path, '--redis', 'redis://127.0.0.1:1', '--node', 'f']),
+      /say with --postgres URL/,
+    );
+  });
+
+  test('a node that others took for dead ends with a line and exit code 1, and can be started again', async () => {
+    await using node = await startNode('g');
+    const peers = (count: number): Promise<void> =>
+      eventually(
+        async () => (await metric(nodes[0]!, 'hawser_cluster_peers')) === count,
+        () => `${count} peers`,
+        15_000,
+      );
+    await peers(3);
+    process.kill(node.pid, 'SIGSTOP');
+    try {
+      await peers(2);
+    } finally {
+      process.kill(node.pid, 'SIGCONT');
+    }
+    assert.equal(await node.ended(), 1);
+    assert.ok(node.logs().some((line) => line.includes('this node is fenced')));
+    await node.start();
+  });
+});
