@@ -9,6 +9,7 @@ import { damaged } from './commands/damaged.ts';
 import { device } from './commands/device.ts';
 import { doctor } from './commands/doctor.ts';
 import { inbox } from './commands/inbox.ts';
+import { migrate } from './commands/migrate.ts';
 import { serve } from './commands/serve.ts';
 import { user } from './commands/user.ts';
 import { fail, watchOutput } from './output.ts';
@@ -27,6 +28,7 @@ const program = new Command('hawser')
   .addCommand(damaged())
   .addCommand(backup())
   .addCommand(restore())
+  .addCommand(migrate())
   .addCommand(doctor());
 
 inheritSettings(program);

@@ -24,6 +24,7 @@ import { isStoreFailure, whyFailed } from './store/unusable.ts';
 export { certificateExpiry } from './certificates.ts';
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
 export { boundGarbage } from './memory.ts';
+export { type Moved, type MoveStep, moveToPostgres } from './move.ts';
 export { examineStore, type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
 export {
   type BackupState,

@@ -40,9 +40,14 @@ export function folderOf({ data }: GivenOptions): string {
   return readSetting('data', texts(data === undefined ? {} : { data }), environment());
 }
 
+/** The database that the environment names. */
+export function databaseOf(): string | undefined {
+  return readSetting('postgres', {}, environment());
+}
+
 /** Opens a data folder for operations; what its log would say in earnest is printed. */
 export function operationsOn(folder: string, { makes = false } = {}): Promise<Operations> {
-  return openOperations(folder, { makes, postgres: readSetting('postgres', {}, environment()), onWarning: warn });
+  return openOperations(folder, { makes, postgres: databaseOf(), onWarning: warn });
 }
 
 /** A variable of `app` or `device` is no slip, though it sets nothing here. */

@@ -556,7 +556,7 @@ function encodeGone(key: Uint8Array, first: number, gone: ReadonlySet<number>): 
 }
 
 /** `undefined` when the record is damaged: then what was removed comes back, rather than that something is lost. */
-function decodeGone(key: Uint8Array, first: number, value: Uint8Array): Set<number> | undefined {
+export function decodeGone(key: Uint8Array, first: number, value: Uint8Array): Set<number> | undefined {
   const content = contentOf(key, value);
   if (content === undefined || content.length % 4 !== 0) return undefined;
   const view = new DataView(content.buffer, content.byteOffset, content.length);

@@ -8,7 +8,7 @@ import type { LastSeen } from './last-seen.ts';
 
 type Says = Pick<DeviceRecord, 'version' | 'abilities'>;
 
-const COLUMNS = `name, kind, created_at, password_hash,
+export const COLUMNS = `name, kind, created_at, password_hash,
   version, abilities, last_seen_at, last_seen_ran, secret, code, provisioned`;
 
 const NAME = { name: 'name', text: `SELECT ${COLUMNS} FROM names WHERE name = $1` } as const;
@@ -203,7 +203,32 @@ async function writeDevice(query: Query, name: string, record: DeviceRecord): Pr
   await query(WRITE_DEVICE, [name, createdAt, ...seen, secret ?? null, code ?? null, provisioned === true]);
 }
 
-function recordOf(row: Row | undefined): NameRecord | undefined {
+/** The columns of a record, as `recordOf` reads them: a field that has none does not pass the compiler. */
+export function rowOf(name: string, record: NameRecord): Row {
+  if (record.kind === 'user') {
+    const { kind, passwordHash, createdAt, ...others } = record;
+    noField(others);
+    return { name, kind, created_at: createdAt, password_hash: passwordHash, last_seen_at: 0, provisioned: false };
+  }
+  const { kind, createdAt, version, abilities, lastSeenAt, lastSeenRan, secret, code, provisioned, ...others } = record;
+  noField(others);
+  const seen = { last_seen_at: lastSeenAt, last_seen_ran: lastSeenRan };
+  return {
+    name,
+    kind,
+    created_at: createdAt,
+    version,
+    abilities,
+    ...seen,
+    secret,
+    code,
+    provisioned: provisioned === true,
+  };
+}
+
+function noField(_: Record<never, never> & { readonly [field: string]: never }): void {}
+
+export function recordOf(row: Row | undefined): NameRecord | undefined {
   if (row === undefined) return undefined;
   const createdAt = Number(row.created_at);
   if (row.kind === 'user') return { kind: 'user', passwordHash: String(row.password_hash), createdAt };

@@ -1,4 +1,5 @@
 import { APPEND_FUNCTIONS } from './append-sql.ts';
+import { MOVE_TABLE } from './move-sql.ts';
 import { REMOVE_FUNCTIONS } from './remove-sql.ts';
 
 /**
@@ -98,6 +99,6 @@ CREATE SEQUENCE positions AS bigint INCREMENT BY ${APPEND_MESSAGES_MAX} MAXVALUE
 `;
 
 /** What brings an empty schema to version 1, that to version 2, and so on. */
-export const MIGRATIONS: readonly string[] = [TABLES + REMOVE_FUNCTIONS + APPEND_FUNCTIONS];
+export const MIGRATIONS: readonly string[] = [TABLES + REMOVE_FUNCTIONS + APPEND_FUNCTIONS, MOVE_TABLE];
 
 export const SCHEMA = MIGRATIONS.length;

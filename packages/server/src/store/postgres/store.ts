@@ -16,7 +16,6 @@ import type { ServedStore } from '../served.ts';
 import { StoreUnusable } from '../unusable.ts';
 import { Appender } from './appender.ts';
 import { Connections, type DatabaseTimes } from './connections.ts';
-import { isAnswer } from './errors.ts';
 import { Inboxes } from './inboxes.ts';
 import { LastSeen } from './last-seen.ts';
 import { examine, migrate } from './migrate.ts';
@@ -24,6 +23,7 @@ import { Names } from './names.ts';
 import { Removals } from './removals.ts';
 import { Run, runStands, standingRuns, voidRun } from './run.ts';
 import { ServiceTime } from './service-time.ts';
+import { whyNot } from './why-not.ts';
 
 export interface PostgresStoreOptions {
   /** `postgres://user:password@host:port/database`. */
@@ -96,6 +96,7 @@ export class PostgresStore implements ServedStore {
       const time = await ServiceTime.open(connections);
       const store = new PostgresStore(options, connections, run, time);
       await store.#appender.begin();
+      await refuseUnfinishedMove(connections);
       return store;
     } catch (error) {
       connections.drop();
@@ -260,15 +261,12 @@ export class PostgresStore implements ServedStore {
   }
 }
 
-function ignoreAway(error: unknown): void {
-  if (!(error instanceof StoreAway)) throw error;
+/** Names that are not here yet would be free for anybody. */
+async function refuseUnfinishedMove({ query }: Connections): Promise<void> {
+  const unfinished = await query('SELECT 1 FROM move WHERE finished_at IS NULL');
+  if (unfinished.length > 0) throw new StoreUnusable('not all has been moved into it: run "hawser migrate" again');
 }
 
-/** Without the URL, which may hold a password. */
-function whyNot(error: unknown): string {
-  const cause = error instanceof StoreAway && error.cause instanceof Error ? error.cause : error;
-  if (!(cause instanceof Error)) return String(cause);
-  const first = cause instanceof AggregateError ? cause.errors[0] : cause;
-  const text = first instanceof Error ? first.message : String(first);
-  return isAnswer(cause) ? `the database says: ${text}` : text;
+function ignoreAway(error: unknown): void {
+  if (!(error instanceof StoreAway)) throw error;
 }
