@@ -1,4 +1,4 @@
-import { serverLimits } from '@hawser/protocol';
+import { isName, serverLimits } from '@hawser/protocol';
 import type { AbuseLimits } from './abuse-limits.ts';
 import { addressKey } from './address.ts';
 import { Buckets } from './buckets.ts';
@@ -7,6 +7,8 @@ import type { Time } from './ports.ts';
 
 const HOUR_MS = 3_600_000;
 const ALL = '';
+/** What cannot be a name, as long as it may be, counts as one that is nobody's: it would be remembered. */
+const NO_NAME = '';
 
 /** An attempt to prove who one is, which counts as failed until it is said to be otherwise. */
 export interface Attempt {
@@ -65,12 +67,13 @@ export class Guard {
   // ---- proofs
 
   /**
-   * Before a proof of `name` from `address` is looked at; `busy` when too many wait already. Await `whenDue` before it is,
+   * Before a proof of being `claimed` from `address` is looked at; `busy` when too many wait already. Await `whenDue` before it is,
    * and say what came of it.
    */
-  begin(address: string, name: string): Attempt | 'busy' {
+  begin(address: string, claimed: string): Attempt | 'busy' {
     const now = this.#time.now();
     const key = addressKey(address);
+    const name = isName(claimed) ? claimed : NO_NAME;
     const pair = `${key} ${name}`;
     const isKnown = this.#known.has(pair);
     let waitMs = this.#pairs.waitMs(pair, now);

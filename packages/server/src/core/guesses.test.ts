@@ -121,6 +121,20 @@ describe('guesses in an hour', () => {
   });
 });
 
+test('guesses of names that cannot be are held up as one name is: none of them is remembered', async () => {
+  const waiting: BenchClient[] = [];
+  for (let i = 0; i < 12; i++) {
+    const client = bench.connect('192.0.2.9');
+    guess(client, `${i}`.padEnd(8_000, 'x'), 'wrong');
+    await bench.settle();
+    if (client.answers.length === 0) waiting.push(client);
+    else assert.equal(codes(client).at(-1), i < 10 ? 1002 : 200);
+  }
+  assert.equal(waiting.length, 1);
+  await bench.pass(serverLimits.loginPairRefillMs);
+  assert.deepEqual(codes(waiting[0]!), [1002]);
+});
+
 test('who mistypes ten times is answered at once, then after 20 s, and then is let in', async () => {
   const client = bench.connect(OWNER);
   for (let i = 0; i < serverLimits.loginPairFailuresMax; i++) {
