@@ -146,7 +146,11 @@ test('what the server says at its start about who may come follows from its sett
       [],
       /may come as any device id that has no secret, or is the first to give it one, and may add any device, or, where/,
     ],
-    [['--devices', 'open'], /may come as any device id that has no secret, and may add any device/],
+    [
+      ['--registration', 'closed'],
+      /app --user ann [\s\S]*reaches this server may log in only as a user that "hawser user add" made, may come/,
+    ],
+    [['--devices', 'open'], /may register, may come as any device id that has no secret, and may add any device/],
     [
       ['--devices', 'provisioned', '--pairing', 'code'],
       /only with a secret from "hawser device add", and may add a device only with its pairing code\./,

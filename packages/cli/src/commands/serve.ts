@@ -54,6 +54,7 @@ function welcome({ tcp, tls, http, https, admin, advertised, data }: RunningServ
   const dispatcher = `http://${hostPort(http)}`;
   const folder = values.data === settings.data.fallback ? '' : ` --data ${quoted(data)}`;
   const where = dispatcher === DEFAULT_SERVER ? '' : ` --server ${dispatcher}`;
+  const isOpen = values.registration === 'open';
   const lines = [
     `Hawser ${version} is running.`,
     '',
@@ -67,8 +68,14 @@ function welcome({ tcp, tls, http, https, admin, advertised, data }: RunningServ
     'Next, in other terminals:',
     ...columns([
       [`npx hawser device lamp-1 --echo${where}`, 'be a device that sends back what it gets'],
-      [`npx hawser app --register --user ann --add lamp-1 --to lamp-1${where}`, 'be ann, and talk to it'],
-      [`npx hawser user add bea${folder}`, 'add a person (they can also register themselves)'],
+      ...(isOpen ? [] : [[`npx hawser user add ann${folder}`, 'add a person'] as const]),
+      [
+        `npx hawser app ${isOpen ? '--register ' : ''}--user ann --add lamp-1 --to lamp-1${where}`,
+        'be ann, and talk to it',
+      ],
+      ...(isOpen
+        ? [[`npx hawser user add bea${folder}`, 'add a person (they can also register themselves)'] as const]
+        : []),
       [`npx hawser device list${folder}`, 'see who has come'],
       ['docs/protocol.md, packages/client/README.md', 'what a client has to say; a client that does'],
     ]),
@@ -94,8 +101,17 @@ const mayAdd: Record<Settings['pairing'], string> = {
   code: 'may add a device only with its pairing code',
 };
 
-function whoMayCome({ devices, pairing }: Settings): string {
-  return `Anyone who reaches this server may register, ${mayComeAs[devices]}, and ${mayAdd[pairing]}.`;
+const mayRegister: Record<Settings['registration'], string> = {
+  open: 'may register',
+  closed: 'may log in only as a user that "hawser user add" made',
+};
+
+function whoMayCome({ registration, devices, pairing, tlsClientCa }: Settings): string {
+  const byCertificate = tlsClientCa === undefined ? '' : ' A device may also come by a certificate that names it.';
+  return (
+    `Anyone who reaches this server ${mayRegister[registration]}, ${mayComeAs[devices]}, ` +
+    `and ${mayAdd[pairing]}.${byCertificate}`
+  );
 }
 
 function hostPort({ host, port }: { host: string; port: number }): string {
