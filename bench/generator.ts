@@ -5,12 +5,13 @@ import { drain, fill } from './away-many.ts';
 import { flood } from './flood.ts';
 import { idle } from './idle.ts';
 import type { Job, Outcome } from './job.ts';
+import { latency, latency80 } from './latency.ts';
 import { logins } from './logins.ts';
 import { stuck } from './stuck.ts';
 import { throughput } from './throughput.ts';
 import { Keys } from './wire.ts';
 
-const SCENARIOS = { throughput, logins, idle, away, stuck, fill, drain, flood } as const;
+const SCENARIOS = { throughput, latency, latency80, logins, idle, away, stuck, fill, drain, flood } as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');
 let outcome: Outcome;

@@ -1,4 +1,5 @@
 // A sender and its receiver: templates of what they send, and the books that prove nothing was lost or doubled.
+import type { Histogram } from './histogram.ts';
 import type { Link } from './link.ts';
 import { CMD, frameSize, padded, writeHead } from './wire.ts';
 
@@ -52,7 +53,7 @@ type Layout = { elementSize: number; idAt: number; numberAt: number };
 export class Pair {
   /** Several pairs may share one. None where all has been sent before: see `sentBefore`. */
   readonly sender: Link | null;
-  readonly window: number;
+  window: number;
   /** How many messages to send in all. */
   limit: number;
   sent = 0;
@@ -63,6 +64,10 @@ export class Pair {
   /** Pushes that did not have the learned layout and were parsed instead: right, but dear. */
   parsed = 0;
   queued = false;
+  /** Where messages are sent by a schedule: when the next one is due. Their latencies count from then. */
+  dueAtMs: (() => number) | null = null;
+  /** Times from sent (or due) to delivered go here while it is not null. */
+  deliveries: Histogram | null = null;
   /** The encrypted part of a message, padded, with a number to be written in. */
   readonly plain: Buffer;
   readonly head: Buffer;
@@ -130,7 +135,7 @@ export class Pair {
     const number = this.sent++;
     if (number === this.#state.length) this.#grow();
     this.#state[number] = SENT;
-    this.#sentAtMs[number] = nowMs;
+    this.#sentAtMs[number] = this.dueAtMs === null ? nowMs : this.dueAtMs();
     writeNumber(this.plain, this.#plainNumberAt, number);
   }
 
@@ -170,6 +175,7 @@ export class Pair {
     else {
       this.#state[number]! |= DELIVERED;
       this.delivered++;
+      this.deliveries?.record(performance.now() - this.#sentAtMs[number]!);
       if (number < this.#newest) this.outOfOrder++;
       else this.#newest = number;
     }

@@ -17,8 +17,17 @@ const FIGURES: readonly (readonly [name: string, text: string, digits: number])[
   ['claimP95Ms', 'claim p95 ms', 2],
   ['cpuUsPerClaim', 'node CPU µs/claim', 1],
   ['cpuUsPerClaimRedis', 'Redis CPU µs/claim', 1],
-  ['ackP50Ms', 'ack latency p50 ms', 2],
-  ['ackP99Ms', 'ack latency p99 ms', 2],
+  ['duePerSecond', 'due/s', 0],
+  ['maximumPerSecond', 'maximum/s, found before', 0],
+  ['deliveryP50Ms', 'delivery latency p50 ms', 3],
+  ['deliveryP95Ms', 'delivery latency p95 ms', 3],
+  ['deliveryP99Ms', 'delivery latency p99 ms', 3],
+  ['deliveryMaxMs', 'delivery latency max ms', 2],
+  ['ackP50Ms', 'ack latency p50 ms', 3],
+  ['ackP95Ms', 'ack latency p95 ms', 3],
+  ['ackP99Ms', 'ack latency p99 ms', 3],
+  ['ackMaxMs', 'ack latency max ms', 2],
+  ['sentLateP99Ms', 'sent late p99 ms, in the above', 3],
   ['loginsPerSecond', 'logins/s', 0],
   ['cpuUsPerLogin', 'server CPU µs/login', 0],
   ['loginP50Ms', 'login p50 ms', 1],
@@ -103,6 +112,7 @@ const FIGURES: readonly (readonly [name: string, text: string, digits: number])[
   ['redelivered', 'redelivered', 0],
   ['cpuUsPerRecovered', 'server CPU µs/message recovered', 2],
   ['serverBusyPercent', 'server busy %', 0],
+  ['serverLoadPercent', 'server busy %, at that rate', 0],
   ['generatorBusyPercent', 'generator busy %', 0],
   ['generatorBusyPercentDrain', 'generator busy %, drain', 0],
 ];
@@ -149,6 +159,8 @@ function ratios(server: readonly (number | null)[], floor: readonly (number | nu
 
 /** Each of these loads should keep the server busier than this, and the generator less. */
 const BUSY_PERCENT = 90;
+/** Messages sent later than this part of the latency measured make it the generator's. */
+const LATE_PART = 0.3;
 
 const FILE_SYSTEMS: Record<number, string> = {
   61267: 'ext4',
@@ -212,6 +224,10 @@ export function cautions(runs: readonly Run[]): string[] {
     const generator = figures.generatorBusyPercent ?? 0;
     const server = figures.serverBusyPercent ?? 100;
     const name = `${scenario} ${target}, run ${run}`;
+    const { sentLateP99Ms, deliveryP99Ms } = figures;
+    if (sentLateP99Ms != null && deliveryP99Ms != null && sentLateP99Ms > deliveryP99Ms * LATE_PART) {
+      found.push(`${name}: much of p99 is the generator's own lateness (${sentLateP99Ms.toFixed(2)} ms)`);
+    }
     if (generator > BUSY_PERCENT) found.push(`${name}: the generator may have been the bottleneck`);
     else if (server < BUSY_PERCENT) {
       found.push(`${name}: the server got or used only ${server.toFixed(0)} % of a core; other work on the machine?`);
