@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { Postgres } from '../scripts/postgres.ts';
 import type { Job, Outcome } from './job.ts';
 import { runRedisBus } from './redis-bus.ts';
-import { cautions, machineFacts, type Run, table } from './report.ts';
+import { cautions, machineFacts, multiples, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
 import { generate, killAll, makeData, type Running, removeData, startServer, type Target } from './server.ts';
 
@@ -51,7 +51,7 @@ const SCENARIOS: Record<string, Scenario> = {
 };
 
 const USAGE = `node bench/main.ts [options]
-  --quick            one short run of throughput and logins
+  --quick            one short run of throughput and logins, with the floor: under a minute
   --only A,B         these scenarios only: ${Object.keys(SCENARIOS).join(', ')}
   --runs N           runs of each, 3 unless told
   --seconds N        measured seconds of throughput, latency and logins, 8 unless told
@@ -170,10 +170,14 @@ async function main(): Promise<number> {
     return 0;
   }
   const runCount = positive('runs', options.runs, options.quick ? 1 : 3);
-  const measureMs = 1000 * positive('seconds', options.seconds, options.quick ? 4 : 8);
+  const measureMs = 1000 * positive('seconds', options.seconds, options.quick ? 3 : 8);
   const warmUpMs = options.quick ? 1000 : 2000;
   const scenarios = chosenScenarios();
-  const targets: Target[] = options['floor-only'] ? ['floor'] : options.floor ? ['server', 'floor'] : ['server'];
+  const targets: Target[] = options['floor-only']
+    ? ['floor']
+    : options.floor || options.quick
+      ? ['server', 'floor']
+      : ['server'];
   mkdirSync(options.data, { recursive: true });
   const machine = machineFacts(options.data);
   const facts = Object.entries(machine).map(([key, value]) => `${key} ${value}`);
@@ -195,6 +199,7 @@ async function main(): Promise<number> {
 
   console.log(`\n${table(runs, scenarios, targets)}`);
   for (const text of cautions(runs)) console.log(`CAUTION ${text}`);
+  for (const text of multiples(runs, scenarios)) console.log(text);
   if (options.json !== undefined) {
     writeFileSync(
       options.json,

@@ -255,3 +255,14 @@ export function table(runs: readonly Run[], scenarios: readonly string[], target
   const widths = header.map((_, i) => Math.max(...[header, ...blocks.flat()].map((cells) => (cells[i] ?? '').length)));
   return [row(header, widths), ...blocks.flat().map((cells) => row(cells, widths))].join('\n');
 }
+
+/** What a message costs as a multiple of what it costs the floor, one line for each scenario that has both. */
+export function multiples(runs: readonly Run[], scenarios: readonly string[]): string[] {
+  return scenarios.flatMap((scenario) => {
+    const [server, floor] = ['server', 'floor'].map((target) => valuesOf(runs, scenario, target, 'cpuUsPerMessage'));
+    const ratio = summary(ratios(server!, floor!));
+    const [own, least] = [server!, floor!].map((values) => fixed(summary(numbers(values))?.median ?? 0, 2));
+    if (ratio === null) return [];
+    return [`${scenario}: ${own} CPU µs/message, ${fixed(ratio.median, 2)} times the floor's ${least}`];
+  });
+}
