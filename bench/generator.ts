@@ -8,10 +8,23 @@ import type { Job, Outcome } from './job.ts';
 import { latency, latency80 } from './latency.ts';
 import { logins } from './logins.ts';
 import { stuck } from './stuck.ts';
-import { throughput } from './throughput.ts';
+import { fanIn, fanOut, throughput } from './throughput.ts';
 import { Keys } from './wire.ts';
 
-const SCENARIOS = { throughput, latency, latency80, logins, idle, away, stuck, fill, drain, flood } as const;
+const SCENARIOS = {
+  throughput,
+  fanIn,
+  fanOut,
+  latency,
+  latency80,
+  logins,
+  idle,
+  away,
+  stuck,
+  fill,
+  drain,
+  flood,
+} as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');
 let outcome: Outcome;

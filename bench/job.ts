@@ -3,7 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from './link.ts';
 
 export type Job = {
-  kind: 'throughput' | 'latency' | 'latency80' | 'logins' | 'idle' | 'away' | 'stuck' | 'fill' | 'drain' | 'flood';
+  kind:
+    | 'throughput'
+    | 'fanIn'
+    | 'fanOut'
+    | 'latency'
+    | 'latency80'
+    | 'logins'
+    | 'idle'
+    | 'away'
+    | 'stuck'
+    | 'fill'
+    | 'drain'
+    | 'flood';
   endpoint: Endpoint;
   adminPort: number | null;
   /** The server's process, for its CPU time and memory. */

@@ -30,6 +30,8 @@ const SCENARIOS: Record<string, Scenario> = {
   'throughput-1': { steps: ['throughput'], window: 1, pinned: true, quick: true, floor: true },
   latency: { steps: ['latency'], window: 0, pinned: true, quick: false, floor: true },
   'latency-80': { steps: ['latency80'], window: 0, pinned: true, quick: false, floor: true },
+  'fan-in': { steps: ['fanIn'], window: 1, pinned: true, quick: false, floor: true },
+  'fan-out': { steps: ['fanOut'], window: 1, pinned: true, quick: false, floor: true },
   logins: { steps: ['logins'], window: 0, pinned: false, quick: true, floor: true },
   'logins-pinned': { steps: ['logins'], window: 0, pinned: true, quick: false, floor: true },
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
@@ -54,7 +56,7 @@ const USAGE = `node bench/main.ts [options]
   --quick            one short run of throughput and logins, with the floor: under a minute
   --only A,B         these scenarios only: ${Object.keys(SCENARIOS).join(', ')}
   --runs N           runs of each, 3 unless told
-  --seconds N        measured seconds of throughput, latency and logins, 8 unless told
+  --seconds N        measured seconds of throughput, latency, fan-in, fan-out and logins, 8 unless told
   --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
   --floor-only       the floor alone
   --server-args 'A'  further arguments for hawser serve

@@ -47,6 +47,10 @@ export function pairIndexOf(bytes: Buffer, idStart: number): number {
   return Number.parseInt(bytes.toString('latin1', idStart, idStart + INDEX_DIGITS), 16) - FIRST_INDEX;
 }
 
+export function pairIndexOfId(id: string): number {
+  return Number.parseInt(id.slice(0, INDEX_DIGITS), 16) - FIRST_INDEX;
+}
+
 /** Where things lie in one element of a push: learned from the first one, since all of a pair's are of one length. */
 type Layout = { elementSize: number; idAt: number; numberAt: number };
 
@@ -170,7 +174,7 @@ export class Pair {
   }
 
   #deliver(number: number): boolean {
-    if (number < 0 || number >= this.sent) return false;
+    if (!(number >= 0 && number < this.sent)) return false;
     if ((this.#state[number]! & DELIVERED) !== 0) this.duplicates++;
     else {
       this.#state[number]! |= DELIVERED;
@@ -253,12 +257,17 @@ export class Pair {
   /** Whether the push, parsed, has this pair's names and payload in every element. */
   #check(text: string): boolean {
     const elements = this.#elements(text);
-    if (elements === null) return false;
-    for (const { from, to, msg, msgid } of elements) {
-      if (from !== this.#from || to !== this.#to || typeof msg !== 'string' || typeof msgid !== 'string') return false;
-      if (!msgid.startsWith(this.#idPrefix) || msg !== this.#payload + msgid.slice(ID_PREFIX_SIZE)) return false;
-    }
-    return true;
+    return elements?.every((element) => this.#isOwn(element)) ?? false;
+  }
+
+  #isOwn({ from, to, msg, msgid }: Record<string, unknown>): boolean {
+    if (from !== this.#from || to !== this.#to || typeof msg !== 'string' || typeof msgid !== 'string') return false;
+    return msgid.startsWith(this.#idPrefix) && msg === this.#payload + msgid.slice(ID_PREFIX_SIZE);
+  }
+
+  /** Books one element of a push that brings several pairs' messages; false when it is not what was sent. */
+  receiveOne(element: Record<string, unknown>): boolean {
+    return this.#isOwn(element) && this.#deliver(Number(String(element.msgid).slice(ID_PREFIX_SIZE)));
   }
 
   #receiveParsed(text: string, target: Buffer, targetStart: number): number {

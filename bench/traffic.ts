@@ -3,13 +3,14 @@
 import type { Histogram } from './histogram.ts';
 import type { Link, LinkOwner } from './link.ts';
 import { textOf } from './link.ts';
+import { Mixed } from './mixed.ts';
 import { type Pair, pairIndexOf } from './pair.ts';
 import { AES_BLOCK, CMD, type Envelope, frameSize, type Keys, paddedSize, writeHead } from './wire.ts';
 
 const ARENA_SIZE = 1 << 20;
 const VIOLATIONS_KEPT = 10;
 const VIOLATION_TEXT_MAX = 300;
-/** The slot of a sender's link that several pairs share: its acks are told apart by their ids. */
+/** The slot of a link that several pairs share, to send or to receive: what comes is told apart by its ids. */
 export const SHARED = -1;
 
 /** A buffer that is filled anew in every turn. */
@@ -36,6 +37,7 @@ export class Traffic implements LinkOwner {
   lastAckAtMs = 0;
   lastDeliveryAtMs = 0;
   readonly #keys: Keys;
+  readonly #mixed: Mixed;
   #running = false;
   #turnDue = false;
   readonly #turn = () => this.#endOfTurn();
@@ -55,6 +57,7 @@ export class Traffic implements LinkOwner {
   constructor(keys: Keys, pairs: readonly Pair[]) {
     this.#keys = keys;
     this.pairs = pairs;
+    this.#mixed = new Mixed(pairs);
     this.sent = pairs.reduce((sum, pair) => sum + pair.sent, 0);
     this.acked = pairs.reduce((sum, pair) => sum + pair.acked, 0);
   }
@@ -159,9 +162,7 @@ export class Traffic implements LinkOwner {
     let start = 0;
     for (let i = 0; i < this.#pushLinks.length; i++) {
       const end = this.#pushEnds[i]!;
-      const pair = this.pairs[this.#pushLinks[i]!.slot]!;
-      const before = pair.delivered;
-      const ackEnd = pair.receive(texts, start, end - texts[end - 1]!, plain.bytes, plain.size);
+      const ackEnd = this.#receive(this.#pushLinks[i]!, texts, start, end - texts[end - 1]!);
       if (ackEnd < 0) this.violation(`a push that is not what was sent: ${texts.toString('utf8', start, end)}`);
       else {
         const ackSize = ackEnd - plain.size;
@@ -170,10 +171,25 @@ export class Traffic implements LinkOwner {
         plain.size += total;
       }
       this.#ackEnds[i] = plain.size;
-      this.delivered += pair.delivered - before;
       start = end;
     }
     this.lastDeliveryAtMs = performance.now();
+  }
+
+  /** Books one push; returns where its ack ends in `#plain`, -1 when the push is not what was sent. */
+  #receive(link: Link, texts: Buffer, start: number, end: number): number {
+    const { bytes, size } = this.#plain;
+    if (link.slot === SHARED) {
+      const before = this.#mixed.received;
+      const ackEnd = this.#mixed.receive(texts.toString('utf8', start, end), bytes, size);
+      this.delivered += this.#mixed.received - before;
+      return ackEnd;
+    }
+    const pair = this.pairs[link.slot]!;
+    const before = pair.delivered;
+    const ackEnd = pair.receive(texts, start, end, bytes, size);
+    this.delivered += pair.delivered - before;
+    return ackEnd;
   }
 
   #bookMessages(): void {
