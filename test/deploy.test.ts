@@ -7,7 +7,7 @@ import { delimiter, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
 import { parse } from 'yaml';
-import { newFolder, refused, succeed } from './cli.ts';
+import { Command, newFolder, refused, succeed } from './cli.ts';
 import { startServer } from './harness.ts';
 
 interface Service {
@@ -37,6 +37,7 @@ const ours = services.filter(([, { image }]) => image === 'hawser');
 const unit = read('hawser.service');
 const dockerfile = read('Dockerfile').replaceAll(' \\\n', ' ');
 const commands = await succeed(['--help']);
+const serveOptions = await succeed(['serve', '--help']);
 
 /** Values as Compose reads them, where `.env` has nothing but passwords. */
 function interpolated(text: string): string {
@@ -46,15 +47,34 @@ function interpolated(text: string): string {
   });
 }
 
-/** A command line that gets as far as the database or Redis, which are not there, has passed for what it says. */
-async function expectAccepted(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<void> {
-  using folder = newFolder();
+function environmentIn(folder: string, environment: Readonly<Record<string, string>>): Record<string, string> {
   const values = Object.entries(environment).map(([name, value]) => [name, interpolated(String(value))]);
-  const env: Record<string, string> = { ...Object.fromEntries(values), HAWSER_DATA: folder.path };
+  const env: Record<string, string> = { ...Object.fromEntries(values), HAWSER_DATA: folder };
   for (const name of ['HAWSER_POSTGRES', 'HAWSER_REDIS']) {
     if (env[name] !== undefined) env[name] = env[name].replace(/@(postgres|redis):\d+/, '@127.0.0.1:1');
   }
-  assert.match(await refused(args.map(interpolated), { env }), /^--(postgres|redis): /);
+  return env;
+}
+
+/** A command line that gets as far as the database or Redis, which are not there, has passed for what it says. */
+async function expectAccepted(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<void> {
+  using folder = newFolder();
+  assert.match(
+    await refused(args.map(interpolated), { env: environmentIn(folder.path, environment) }),
+    /^--(postgres|redis): /,
+  );
+}
+
+/** A dispatcher waits for nothing. */
+async function expectDispatching(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<void> {
+  using folder = newFolder();
+  const here = { HAWSER_HOST: '127.0.0.1', HAWSER_HTTP_PORT: '0' };
+  await using command = new Command(args, { env: { ...environmentIn(folder.path, environment), ...here } });
+  await command.until(({ child, stderr }) => stderr.includes('"msg":"ready"') || (child.exitCode ?? undefined));
+  assert.equal(command.child.exitCode, null, command.stderr);
 }
 
 function secondsOf(text: string): number {
@@ -64,7 +84,9 @@ function secondsOf(text: string): number {
 for (const [name, { command = [], environment }] of ours) {
   const isThere = commands.includes(`\n  ${command[0]} `);
   const skip = isThere || command[0] !== 'dispatch' ? false : 'this version has no "hawser dispatch" yet';
-  test(`compose.yaml: the command line of ${name} is accepted`, { skip }, () => expectAccepted(command, environment));
+  test(`compose.yaml: the command line of ${name} is accepted`, { skip }, () =>
+    command[0] === 'dispatch' ? expectDispatching(command, environment) : expectAccepted(command, environment),
+  );
 }
 
 test('a command line that is not accepted is found', async () => {
@@ -120,7 +142,9 @@ test('no password is in the files', () => {
 });
 
 test('there is time to stop, and there are descriptors for all connections', () => {
-  const leastS = (1.5 * serverLimits.stopTimeoutMs) / 1000;
+  // What a node takes for giving its sessions away, if it can.
+  const drainS = Number(/--drain-within[^[]*\(default:\s(\d+)\)/.exec(serveOptions)?.[1] ?? 0);
+  const leastS = drainS + (1.5 * serverLimits.stopTimeoutMs) / 1000;
   const descriptorsLeast = serverLimits.connectionsMax + serverLimits.descriptorsReserved;
   for (const [name, { stop_grace_period, ulimits }] of ours) {
     assert.ok(secondsOf(stop_grace_period) >= leastS, name);
@@ -159,7 +183,9 @@ test('Dockerfile: what it copies is in its context, what it runs is there and ac
   assert.deepEqual([node, more], ['node', []]);
   for (const file of [main, listOf('HEALTHCHECK')[1]!]) assert.ok(existsSync(file.replace('/app', root)), file);
   await expectAccepted(listOf('CMD'), { HAWSER_POSTGRES: 'postgres://hawser@postgres:5432/hawser' });
-  for (const [, { healthcheck }] of ours) assert.deepEqual(healthcheck.test, ['CMD', ...listOf('HEALTHCHECK')]);
+  for (const [, { healthcheck }] of ours) {
+    assert.deepEqual(healthcheck.test.slice(0, 3), ['CMD', ...listOf('HEALTHCHECK')]);
+  }
 });
 
 test('Dockerfile: the last stage has no tools to build with, its Node is the one of package-lock.json, and no root', () => {
@@ -170,16 +196,17 @@ test('Dockerfile: the last stage has no tools to build with, its Node is the one
   assert.match(last, /^USER [1-9]\d*:[1-9]\d*$/m);
 });
 
-test('healthy.mjs tells a server that serves from none', async () => {
+test('healthy.mjs tells a server that serves, and a dispatcher that has one to tell of, from none', async () => {
   await using server = await startServer();
-  const isHealthy = (): number | null => {
-    const env = { ...process.env, HAWSER_ADMIN_HOST: '0.0.0.0', HAWSER_ADMIN_PORT: String(port) };
-    return spawnSync(process.execPath, [join(deploy, 'healthy.mjs')], { env }).status;
-  };
-  const port = server.adminPort;
-  assert.equal(isHealthy(), 0);
+  const env = { ...process.env, HAWSER_ADMIN_HOST: '0.0.0.0', HAWSER_ADMIN_PORT: String(server.adminPort) };
+  const dispatcher = `http://127.0.0.1:${server.httpPort}`;
+  const codes = (): (number | null)[] =>
+    [[], [dispatcher]].map(
+      (args) => spawnSync(process.execPath, [join(deploy, 'healthy.mjs'), ...args], { env }).status,
+    );
+  assert.deepEqual(codes(), [0, 0]);
   await server.stop();
-  assert.equal(isHealthy(), 1);
+  assert.deepEqual(codes(), [1, 1]);
 });
 
 test('up.sh makes passwords once, which nobody else may read, and starts what is beside it', () => {
