@@ -143,7 +143,7 @@ test('no password is in the files', () => {
 
 test('there is time to stop, and there are descriptors for all connections', () => {
   // What a node takes for giving its sessions away, if it can.
-  const drainS = Number(/--drain-within[^[]*\(default:\s(\d+)\)/.exec(serveOptions)?.[1] ?? 0);
+  const drainS = Number(/--drain-within[^[]*\(default:\s+(\d+)\)/.exec(serveOptions)?.[1] ?? 0);
   const leastS = drainS + (1.5 * serverLimits.stopTimeoutMs) / 1000;
   const descriptorsLeast = serverLimits.connectionsMax + serverLimits.descriptorsReserved;
   for (const [name, { stop_grace_period, ulimits }] of ours) {
