@@ -286,6 +286,27 @@ test('who adds and removes devices without end waits, ten a second, is refused n
   assert.ok(codes(app).every((code) => code === 100));
 });
 
+test('what a user who is removed waits to add is not added: whoever has the name then has no devices', async () => {
+  const app = await bench.app('ann');
+  for (let i = 0; i <= serverLimits.bindingsAtOnceMax / 2; i++) {
+    app.request(cmd.addDevice, { deviceId: 'lamp' }, 'add');
+    app.request(cmd.removeDevice, { deviceId: 'lamp' }, 'remove');
+    if (i % 50 === 0) await bench.settle();
+  }
+  app.request(cmd.addDevice, { deviceId: 'lamp' }, 'add');
+  await bench.settle();
+  let isRemoved = false;
+  void bench.core.removeName('ann', 'user').then((removed) => {
+    isRemoved = removed;
+  });
+  await bench.pass(1);
+  assert.ok(isRemoved);
+  await bench.pass(10_000);
+  const left = bench.store.peers('ann', 'user');
+  await bench.settle();
+  assert.deepEqual(await left, []);
+});
+
 describe('frames of one connection', () => {
   const heartbeat = new Uint8Array(4);
 

@@ -57,8 +57,12 @@ async function carryOut(
   user: string,
   how: (user: string) => Promise<'ok' | RefusalName>,
 ): Promise<void> {
-  await session.services.guard.whenMayBind(user);
-  const verdict = await how(user);
+  const { accounts, guard } = session.services;
+  const verdict = await accounts.watch(user, async (watch) => {
+    await guard.whenMayBind(user);
+    // Whoever registers under the name of a user that was removed meanwhile would find the device added.
+    return watch.isRemoved ? 'busy' : how(user);
+  });
   if (verdict === 'ok') session.answer(request, OK_BODY);
   else session.refuse(request, verdict);
 }
