@@ -3,11 +3,12 @@
  * `hawser serve` and an environment variable.
  */
 
-import { BlockList, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
 import { parseRedisAddress, type RedisAddress } from './cluster/redis/address.ts';
 import { devicesModes } from './core/identity.ts';
 import { pairingModes } from './core/pairing.ts';
+import { isLoopback, type Network, networksOf } from './gateway/networks.ts';
 
 /** A setting has an impossible value; the message says which and why, for the operator. */
 export class SettingError extends Error {}
@@ -226,23 +227,16 @@ function readOne(name: SettingName, options: GivenSettings, environment: Environ
   }
 }
 
-const loopback = new BlockList();
-loopback.addSubnet('127.0.0.0', 8);
-loopback.addAddress('::1', 'ipv6');
-
 /** Whether only this machine can reach a server that listens on `host`. */
 export function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || loopback.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
+  return host === 'localhost' || isLoopback(host);
 }
-
-const everywhere = new BlockList();
-everywhere.addAddress('0.0.0.0');
-everywhere.addAddress('::', 'ipv6');
 
 /** Whether it stands for all addresses of a machine: something to listen on, not to connect to. */
-function isEverywhere(host: string): boolean {
-  return everywhere.check(host, isIP(host) === 6 ? 'ipv6' : 'ipv4');
-}
+const isEverywhere = networksOf([
+  { address: '0.0.0.0', bits: 32 },
+  { address: '::', bits: 128 },
+]);
 
 function checkTogether(values: Settings): Settings {
   if (!isLoopbackHost(values.host) && values.advertise === undefined) {
@@ -306,11 +300,6 @@ function readFolder(text: string): string {
 function readPostgres(text: string): string {
   if (/^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text.replace('@/', '@localhost/'))) return text;
   throw new Error('must be a URL such as postgres://user:password@host:5432/database');
-}
-
-export interface Network {
-  readonly address: string;
-  readonly bits: number;
 }
 
 /** Addresses, each with or without how many of its bits count: `10.0.0.0/8,192.0.2.7,2001:db8::/32`. */

@@ -2,7 +2,8 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Place } from '../core/admission.ts';
 import type { Core } from '../core/core.ts';
 import type { Log } from '../core/ports.ts';
-import { type Network, networksOf, type Proxied, takeProxyHeader } from './proxy.ts';
+import { isLoopback, type Network, networksOf } from './networks.ts';
+import { type Proxied, takeProxyHeader } from './proxy.ts';
 
 /** Where clients are listened for, and how many there may be. */
 export interface Listen {
@@ -109,11 +110,6 @@ function turnAway(core: Core, socket: Socket, address: string, why: 'invalid' | 
     core.log.debug({ reason: 'badProxyHeader', address }, 'closed');
   }
   socket.destroy();
-}
-
-/** Whether an address is of this machine. */
-function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.');
 }
 
 /** Resolves with what is really listened on. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
 import fc from 'fast-check';
-import { networksOf, readProxyHeader } from './proxy.ts';
+import { isLoopback, networksOf } from './networks.ts';
+import { readProxyHeader } from './proxy.ts';
 
 // fast-check prints the seed of a failure; another seed is tried with HAWSER_SEED=<number>.
 fc.configureGlobal({ seed: Number(process.env.HAWSER_SEED ?? 1) });
@@ -105,4 +106,11 @@ test('a proxy is named by its network, an IPv4 address also where it is written 
   for (const address of ['10.2.0.0', '::ffff:10.2.0.0', '2001:db9::', '192.0.2.8', '', 'x'])
     assert.ok(!isProxy(address));
   assert.ok(!networksOf([])('127.0.0.1'));
+});
+
+test('an address of this machine is known however it is written, and no name or other text is one', () => {
+  for (const address of ['127.0.0.1', '127.255.0.9', '::1', '::ffff:127.0.0.1', '::ffff:7f00:1'])
+    assert.ok(isLoopback(address), address);
+  for (const address of ['128.0.0.1', '::2', '::ffff:10.0.0.1', '127.evil.example', 'localhost', ''])
+    assert.ok(!isLoopback(address), address);
 });

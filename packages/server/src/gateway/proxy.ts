@@ -1,6 +1,6 @@
 /** PROXY protocol, version 2: a proxy says in front of what it passes on who its client is. */
 
-import { BlockList, isIP, type Socket, SocketAddress } from 'node:net';
+import { type Socket, SocketAddress } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
 
 /** What a proxy says of its client. */
@@ -9,12 +9,6 @@ export interface Proxied {
   readonly address: string | undefined;
   /** The client came to the proxy over TLS. */
   readonly isTls: boolean;
-}
-
-/** An address and how many of its bits count. */
-export interface Network {
-  readonly address: string;
-  readonly bits: number;
 }
 
 const SIGNATURE = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
@@ -67,13 +61,6 @@ function textOf(bytes: Buffer): string {
   if (bytes.length === 4) return bytes.join('.');
   const groups = Array.from({ length: 8 }, (_, group) => bytes.readUInt16BE(2 * group).toString(16));
   return new SocketAddress({ family: 'ipv6', address: groups.join(':') }).address;
-}
-
-/** Whether an address is in one of some networks. */
-export function networksOf(networks: readonly Network[]): (address: string) => boolean {
-  const list = new BlockList();
-  for (const { address, bits } of networks) list.addSubnet(address, bits, isIP(address) === 6 ? 'ipv6' : 'ipv4');
-  return (address) => isIP(address) !== 0 && list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 /**
