@@ -7,6 +7,7 @@ import { idle } from './idle.ts';
 import type { Job, Outcome } from './job.ts';
 import { latency, latency80 } from './latency.ts';
 import { logins } from './logins.ts';
+import { mqttLatency, mqttLatency80, mqttThroughput } from './mqtt.ts';
 import { stuck } from './stuck.ts';
 import { fanIn, fanOut, throughput } from './throughput.ts';
 import { Keys } from './wire.ts';
@@ -24,6 +25,9 @@ const SCENARIOS = {
   fill,
   drain,
   flood,
+  mqttThroughput,
+  mqttLatency,
+  mqttLatency80,
 } as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');

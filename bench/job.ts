@@ -2,20 +2,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Endpoint } from './link.ts';
 
+/** What the generator can do; see bench/generator.ts. */
+export type Kind =
+  | 'throughput'
+  | 'fanIn'
+  | 'fanOut'
+  | 'latency'
+  | 'latency80'
+  | 'logins'
+  | 'idle'
+  | 'away'
+  | 'stuck'
+  | 'fill'
+  | 'drain'
+  | 'flood'
+  | 'mqttThroughput'
+  | 'mqttLatency'
+  | 'mqttLatency80';
+
 export type Job = {
-  kind:
-    | 'throughput'
-    | 'fanIn'
-    | 'fanOut'
-    | 'latency'
-    | 'latency80'
-    | 'logins'
-    | 'idle'
-    | 'away'
-    | 'stuck'
-    | 'fill'
-    | 'drain'
-    | 'flood';
+  kind: Kind;
   endpoint: Endpoint;
   adminPort: number | null;
   /** The server's process, for its CPU time and memory. */

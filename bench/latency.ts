@@ -2,16 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Histogram } from './histogram.ts';
 import { type Job, type Outcome, until } from './job.ts';
-import { Pair } from './pair.ts';
+import type { Load } from './load.ts';
 import { cpuMs, growth, metrics } from './sampling.ts';
 import { follow, Schedule } from './schedule.ts';
-import { inParallel, Setup } from './setup.ts';
+import { Setup } from './setup.ts';
+import { oneToOne } from './throughput.ts';
 import { Traffic } from './traffic.ts';
 import type { Keys } from './wire.ts';
 
-const PAIRS = 50;
-const PAYLOAD_SIZE = 100;
-const SETUP_PARALLEL = 4;
 const MESSAGES_PER_SECOND = 5000;
 const PART_OF_MAXIMUM = 0.8;
 /** For the maximum: in flight per pair, and how long it is looked for, warm-up and measured. */
@@ -40,8 +38,8 @@ export function latencyFigures({ acks, deliveries, late }: Latencies): Record<st
 }
 
 /** All pairs send by one schedule; resolves when all of it has come back, or has not in time. */
-async function paced(traffic: Traffic, perSecond: number, durationMs: number): Promise<Latencies> {
-  const { pairs } = traffic;
+async function paced(load: Load, perSecond: number, durationMs: number): Promise<Latencies> {
+  const { pairs } = load;
   const found: Latencies = { acks: new Histogram(), deliveries: new Histogram(), late: new Histogram() };
   const schedule = new Schedule(performance.now() + LEAD_MS, perSecond, durationMs, pairs.length);
   for (const [index, pair] of pairs.entries()) {
@@ -55,59 +53,48 @@ async function paced(traffic: Traffic, perSecond: number, durationMs: number): P
       return dueAtMs;
     };
   }
-  traffic.latencies = found.acks;
-  traffic.start();
-  await follow(schedule, (n) => traffic.offer(pairs[n % pairs.length]!));
-  await until(
-    () => pairs.every((pair) => pair.sent === pair.limit) && traffic.acked === traffic.sent,
-    SETTLE_TIMEOUT_MS,
-  );
-  await until(() => traffic.delivered === traffic.sent, SETTLE_TIMEOUT_MS);
-  traffic.stop();
+  load.latencies = found.acks;
+  load.start();
+  await follow(schedule, (n) => load.offer(pairs[n % pairs.length]!));
+  await until(() => pairs.every((pair) => pair.sent === pair.limit) && load.acked === load.sent, SETTLE_TIMEOUT_MS);
+  await until(() => load.delivered === load.sent, SETTLE_TIMEOUT_MS);
+  load.stop();
   return found;
 }
 
 /** As many as the server can, with 20 in flight per pair: messages a second. */
-async function maximum(traffic: Traffic): Promise<number> {
-  for (const pair of traffic.pairs) pair.limit = Infinity;
-  traffic.start();
+async function maximum(load: Load): Promise<number> {
+  for (const pair of load.pairs) pair.limit = Infinity;
+  load.start();
   await sleep(MAXIMUM_WARM_UP_MS);
-  const [before, beganAtMs] = [traffic.delivered, performance.now()];
+  const [before, beganAtMs] = [load.delivered, performance.now()];
   await sleep(MAXIMUM_MEASURE_MS);
-  const perSecond = ((traffic.delivered - before) * 1000) / (performance.now() - beganAtMs);
-  traffic.stop();
-  await until(() => traffic.acked === traffic.sent && traffic.delivered === traffic.sent, SETTLE_TIMEOUT_MS);
+  const perSecond = ((load.delivered - before) * 1000) / (performance.now() - beganAtMs);
+  load.stop();
+  await until(() => load.acked === load.sent && load.delivered === load.sent, SETTLE_TIMEOUT_MS);
   return perSecond;
 }
 
-async function measure(job: Job, keys: Keys, isPartOfMaximum: boolean): Promise<Outcome> {
-  const setup = new Setup(job.endpoint, keys);
-  const devices = await inParallel(PAIRS, SETUP_PARALLEL, (index) => setup.device(`device-${index}`, index));
-  const users = await inParallel(PAIRS, SETUP_PARALLEL, (index) =>
-    setup.user(`user-${index}`, [`device-${index}`], index),
-  );
-  const open = users.map((user, i) => new Pair(i, user, `user-${i}`, `device-${i}`, PAYLOAD_SIZE, Infinity, Infinity));
-  const traffic = new Traffic(keys, open);
-  for (const link of [...devices, ...users]) link.owner = traffic;
-
+/** `load` is measured at the fixed rate, or at a part of its maximum, and closed. */
+export async function measureLatency(job: Job, load: Load, isPartOfMaximum: boolean): Promise<Outcome> {
   let maximumPerSecond: number | null = null;
   if (isPartOfMaximum) {
-    for (const pair of open) pair.window = MAXIMUM_WINDOW;
-    maximumPerSecond = await maximum(traffic);
-    for (const pair of open) pair.window = Infinity;
+    for (const pair of load.pairs) pair.window = MAXIMUM_WINDOW;
+    maximumPerSecond = await maximum(load);
   }
+  for (const pair of load.pairs) pair.window = Infinity;
   const perSecond = maximumPerSecond === null ? MESSAGES_PER_SECOND : maximumPerSecond * PART_OF_MAXIMUM;
-  await paced(traffic, perSecond, job.warmUpMs);
+  await paced(load, perSecond, job.warmUpMs);
   const metricsBefore = await metrics(job.adminPort);
-  const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), delivered: traffic.delivered };
-  const latencies = await paced(traffic, perSecond, job.measureMs);
+  const start = { atMs: performance.now(), cpuMs: cpuMs(job.pid), delivered: load.delivered };
+  const latencies = await paced(load, perSecond, job.measureMs);
   const seconds = (performance.now() - start.atMs) / 1000;
   const serverMs = cpuMs(job.pid) - start.cpuMs;
-  const delivered = traffic.delivered - start.delivered;
+  const delivered = load.delivered - start.delivered;
   const writes = growth('hawser_store_writes_total', metricsBefore, await metrics(job.adminPort));
   await sleep(AFTERMATH_MS);
-  const violations = traffic.audit();
-  for (const link of [...devices, ...users]) link.close();
+  const violations = load.audit();
+  load.close();
   if (delivered === 0) violations.push('nothing was delivered');
   return {
     figures: {
@@ -117,16 +104,21 @@ async function measure(job: Job, keys: Keys, isPartOfMaximum: boolean): Promise<
       cpuUsPerMessage: (serverMs * 1000) / delivered,
       storeWritesPer1000: writes === null ? null : (writes * 1000) / delivered,
       serverLoadPercent: serverMs / seconds / 10,
-      messages: traffic.sent,
+      messages: load.sent,
     },
     violations,
   };
 }
 
-export function latency(job: Job, keys: Keys): Promise<Outcome> {
-  return measure(job, keys, false);
+async function loadOf(job: Job, keys: Keys): Promise<Load> {
+  const { links, pairs } = await oneToOne(new Setup(job.endpoint, keys), Infinity);
+  return new Traffic(keys, pairs, links);
 }
 
-export function latency80(job: Job, keys: Keys): Promise<Outcome> {
-  return measure(job, keys, true);
+export async function latency(job: Job, keys: Keys): Promise<Outcome> {
+  return measureLatency(job, await loadOf(job, keys), false);
+}
+
+export async function latency80(job: Job, keys: Keys): Promise<Outcome> {
+  return measureLatency(job, await loadOf(job, keys), true);
 }

@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Postgres } from '../scripts/postgres.ts';
-import type { Job, Outcome } from './job.ts';
+import type { Job, Kind, Outcome } from './job.ts';
+import { findPeer, PEER_NAMES, type Peer } from './peers.ts';
 import { runRedisBus } from './redis-bus.ts';
 import { cautions, machineFacts, multiples, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
-import { generate, killAll, makeData, type Running, removeData, startServer, type Target } from './server.ts';
+import { generate, killAll, makeData, nameOf, type Running, removeData, startServer, type Target } from './server.ts';
 
 /** A job of the generator, or the server stopped and started on the same data. */
-type Step = Job['kind'] | 'restart' | 'redis bus';
+type Step = Kind | 'restart' | 'redis bus';
 
 type Scenario = {
   steps: readonly Step[];
@@ -52,6 +53,16 @@ const SCENARIOS: Record<string, Scenario> = {
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
+/** What peers are measured by, in the shape of ours. */
+const PEER_STEPS: Partial<Record<Step, Kind>> = {
+  throughput: 'mqttThroughput',
+  latency: 'mqttLatency',
+  latency80: 'mqttLatency80',
+};
+
+/** What the server itself holds of a message when it acks it, to be read beside the peers'. */
+const OWN_DURABILITY = "acked after the receiver's ack or a synced write; encrypted, as the peers are not";
+
 const USAGE = `node bench/main.ts [options]
   --quick            one short run of throughput and logins, with the floor: under a minute
   --only A,B         these scenarios only: ${Object.keys(SCENARIOS).join(', ')}
@@ -59,6 +70,8 @@ const USAGE = `node bench/main.ts [options]
   --seconds N        measured seconds of throughput, latency, fan-in, fan-out and logins, 8 unless told
   --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
   --floor-only       the floor alone
+  --beside A,B       peers that are installed here, in turn with the server: ${PEER_NAMES.join(', ')}
+  --modules DIR      where node_modules with aedes is, the repository unless told
   --server-args 'A'  further arguments for hawser serve
   --node-args 'A'    further arguments for the node that it runs on
   --data DIR         where data directories are made, bench/results unless told
@@ -72,6 +85,8 @@ const { values: options } = parseArgs({
     seconds: { type: 'string' },
     floor: { type: 'boolean', default: false },
     'floor-only': { type: 'boolean', default: false },
+    beside: { type: 'string' },
+    modules: { type: 'string', default: join(import.meta.dirname, '..') },
     'server-args': { type: 'string', default: '' },
     'node-args': { type: 'string', default: '' },
     data: { type: 'string', default: join(import.meta.dirname, 'results') },
@@ -123,7 +138,7 @@ function words(text: string): string[] {
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
   const { steps, window, pinned, postgres } = SCENARIOS[name]!;
   const [serverArgs, nodeArgs] = [words(options['server-args']), words(options['node-args'])];
-  const all: Run = { scenario: name, target, run, figures: {}, violations: [], series: {} };
+  const all: Run = { scenario: name, target: nameOf(target), run, figures: {}, violations: [], series: {} };
   const add = ({ figures, violations, series }: Outcome) => {
     Object.assign(all.figures, figures);
     all.violations.push(...violations);
@@ -148,7 +163,8 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
         add(outcome);
       } else if (step !== 'redis bus') {
         const { pid, endpoint, adminPort } = server;
-        const job: Job = { kind: step, endpoint, adminPort, pid, warmUpMs, measureMs, window };
+        const kind = typeof target === 'string' ? step : PEER_STEPS[step]!;
+        const job: Job = { kind, endpoint, adminPort, pid, warmUpMs, measureMs, window };
         if (database !== undefined) Object.assign(job, postgres, { postgresPid: database.pid });
         add(await generate(pinned ? 1 : null, job));
       }
@@ -159,6 +175,22 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
   }
   removeData(data);
   return all;
+}
+
+/** Whether `target` can do this scenario. */
+function isFor(target: Target, { floor, steps }: Scenario): boolean {
+  if (typeof target !== 'string') return steps.every((step) => PEER_STEPS[step] !== undefined);
+  return target === 'server' || floor;
+}
+
+/** The peers asked for that are here; of the others it is said that they are not. */
+function chosenPeers(): Peer[] {
+  return (options.beside?.split(',') ?? []).flatMap((name) => {
+    const found = findPeer(name, options.modules);
+    if (typeof found !== 'string') return [found];
+    console.log(`${name} ${found}; it is left out`);
+    return [];
+  });
 }
 
 function headline({ figures }: Run): string {
@@ -180,6 +212,12 @@ async function main(): Promise<number> {
     : options.floor || options.quick
       ? ['server', 'floor']
       : ['server'];
+  const peers = chosenPeers();
+  targets.push(...peers);
+  const durability = [
+    `server: ${OWN_DURABILITY}`,
+    ...peers.map(({ name, version, durability }) => `${name} ${version}: ${durability}`),
+  ];
   mkdirSync(options.data, { recursive: true });
   const machine = machineFacts(options.data);
   const facts = Object.entries(machine).map(([key, value]) => `${key} ${value}`);
@@ -190,22 +228,23 @@ async function main(): Promise<number> {
     for (const name of scenarios) {
       // In turn, and the other way round every second time, so that a drift of the machine hits both alike.
       for (const target of run % 2 === 1 ? targets : targets.toReversed()) {
-        if (target === 'floor' && !SCENARIOS[name]?.floor) continue;
+        if (!isFor(target, SCENARIOS[name]!)) continue;
         const result = await runOnce(name, target, run, warmUpMs, measureMs);
         runs.push(result);
-        process.stderr.write(`run ${run}/${runCount} ${name} ${target}: ${headline(result)}\n`);
+        process.stderr.write(`run ${run}/${runCount} ${name} ${nameOf(target)}: ${headline(result)}\n`);
         for (const text of result.violations) process.stderr.write(`  VIOLATION ${text}\n`);
       }
     }
   }
 
-  console.log(`\n${table(runs, scenarios, targets)}`);
+  console.log(`\n${table(runs, scenarios, targets.map(nameOf))}`);
+  if (peers.length > 0) console.log(`\n${durability.join('\n')}`);
   for (const text of cautions(runs)) console.log(`CAUTION ${text}`);
   for (const text of multiples(runs, scenarios)) console.log(text);
   if (options.json !== undefined) {
     writeFileSync(
       options.json,
-      `${JSON.stringify({ at: new Date().toISOString(), machine, warmUpMs, measureMs, runs }, null, 2)}\n`,
+      `${JSON.stringify({ at: new Date().toISOString(), machine, durability, warmUpMs, measureMs, runs }, null, 2)}\n`,
     );
   }
   const broken = runs.reduce((sum, { violations }) => sum + violations.length, 0);

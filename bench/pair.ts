@@ -1,9 +1,10 @@
 // A sender and its receiver: templates of what they send, and the books that prove nothing was lost or doubled.
+import { DIGITS, readNumber, writeNumber } from './digits.ts';
 import type { Histogram } from './histogram.ts';
 import type { Link } from './link.ts';
+import type { LoadPair } from './load.ts';
 import { CMD, frameSize, padded, writeHead } from './wire.ts';
 
-const DIGITS = 12;
 const ID_PREFIX_SIZE = 24;
 const ID_SIZE = ID_PREFIX_SIZE + DIGITS;
 /** The first digits of an id, in hex: this and the pair's index. */
@@ -22,26 +23,6 @@ const ACK_OPENING = Buffer.from('{"msgid":"');
 /** Every so many pushes one is parsed as JSON and compared whole; the others are checked where they vary. */
 const WHOLE_CHECK_EVERY = 64;
 
-/** Zero is written nowhere: the template's zeros stand, and numbers only grow. */
-function writeNumber(target: Buffer, start: number, value: number): void {
-  let rest = value;
-  for (let at = start + DIGITS - 1; rest > 0; at--) {
-    const tens = (rest / 10) | 0;
-    target[at] = 48 + rest - tens * 10;
-    rest = tens;
-  }
-}
-
-function readNumber(bytes: Buffer, start: number): number {
-  let value = 0;
-  for (let at = start; at < start + DIGITS; at++) {
-    const digit = bytes[at]! - 48;
-    if (digit < 0 || digit > 9) return -1;
-    value = value * 10 + digit;
-  }
-  return value;
-}
-
 /** The index of the pair that made this id; negative or NaN when none did. */
 export function pairIndexOf(bytes: Buffer, idStart: number): number {
   return Number.parseInt(bytes.toString('latin1', idStart, idStart + INDEX_DIGITS), 16) - FIRST_INDEX;
@@ -54,7 +35,7 @@ export function pairIndexOfId(id: string): number {
 /** Where things lie in one element of a push: learned from the first one, since all of a pair's are of one length. */
 type Layout = { elementSize: number; idAt: number; numberAt: number };
 
-export class Pair {
+export class Pair implements LoadPair {
   /** Several pairs may share one. None where all has been sent before: see `sentBefore`. */
   readonly sender: Link | null;
   window: number;

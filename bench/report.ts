@@ -147,7 +147,7 @@ function numbers(values: readonly (number | null)[]): number[] {
   return values.filter((value) => value !== null);
 }
 
-/** Server over floor, run by run: both were measured within the same minute. */
+/** Server over another, run by run: both were measured within the same minute. */
 function ratios(server: readonly (number | null)[], floor: readonly (number | null)[]): number[] {
   return numbers(
     server.map((value, run) => {
@@ -236,9 +236,10 @@ export function cautions(runs: readonly Run[]): string[] {
   return found;
 }
 
+/** For each target a column and its spread; then what the first is, run by run, as a multiple of each other. */
 export function table(runs: readonly Run[], scenarios: readonly string[], targets: readonly string[]): string {
-  const both = targets.length > 1;
-  const header = both ? ['', 'server', 'spread', 'floor', 'spread', 'server/floor'] : ['', targets[0] ?? '', 'spread'];
+  const others = targets.slice(1);
+  const header = ['', ...targets.flatMap((target) => [target, 'spread']), ...others.map((it) => `${targets[0]}/${it}`)];
   const blocks: string[][][] = [];
   for (const scenario of scenarios) {
     const block: string[][] = [[scenario]];
@@ -246,8 +247,10 @@ export function table(runs: readonly Run[], scenarios: readonly string[], target
       const columns = targets.map((target) => valuesOf(runs, scenario, target, name));
       if (columns.every((column) => numbers(column).length === 0)) continue;
       const line = [`  ${text}`, ...columns.flatMap((column) => cells(summary(numbers(column)), digits))];
-      const ratio = both ? summary(ratios(columns[0] ?? [], columns[1] ?? [])) : null;
-      if (ratio !== null) line.push(fixed(ratio.median, 2));
+      for (const column of columns.slice(1)) {
+        const ratio = summary(ratios(columns[0] ?? [], column));
+        line.push(ratio === null ? '' : fixed(ratio.median, 2));
+      }
       block.push(line);
     }
     if (block.length > 1) blocks.push(block);

@@ -2,29 +2,33 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Job, Outcome } from './job.ts';
 import type { Endpoint } from './link.ts';
+import { type Command, PEER_ENV, type Peer } from './peers.ts';
 import { cpuMs } from './sampling.ts';
 
-export type Target = 'server' | 'floor';
+/** Our server, the floor, or a peer. */
+export type Target = 'server' | 'floor' | Peer;
 
 const ROOT = join(import.meta.dirname, '..');
 const READY_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 15_000;
 const JOB_TIMEOUT_MS = 400_000;
 const LINES_KEPT = 30;
+const CONNECT_AGAIN_AFTER_MS = 20;
 
 const canPin = spawnSync('taskset', ['-V'], { stdio: 'ignore' }).status === 0;
 const children = new Set<ChildProcess>();
 const dataDirectories = new Set<string>();
 
-/** Node with these arguments, on one core if it is given and can be. taskset execs, so the pid is Node's. */
-function start(core: number | null, args: string[]): ChildProcess {
-  const [command, prefix] =
-    core !== null && canPin ? ['taskset', ['-c', String(core), process.execPath]] : [process.execPath, []];
-  const child = spawn(command, [...prefix, ...args], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+/** The program with these arguments, on one core if it is given and can be. taskset execs, so the pid is the program's. */
+function start(core: number | null, program: string, args: string[]): ChildProcess {
+  const [command, prefix] = core !== null && canPin ? ['taskset', ['-c', String(core), program]] : [program, []];
+  const child = spawn(command, [...prefix, ...args], { cwd: ROOT, env: PEER_ENV, stdio: ['ignore', 'pipe', 'pipe'] });
   children.add(child);
   child.once('exit', () => children.delete(child));
   return child;
@@ -76,6 +80,36 @@ function readyPorts(line: string): { tcp: number; admin: number | null } | null 
   }
 }
 
+export function nameOf(target: Target): string {
+  return typeof target === 'string' ? target : target.name;
+}
+
+async function commandOf(
+  target: Target,
+  data: string,
+  serverArgs: readonly string[],
+  nodeArgs: readonly string[],
+): Promise<Command> {
+  if (typeof target !== 'string') return target.command(data);
+  const file = process.execPath;
+  if (target === 'floor') return { file, args: [...nodeArgs, 'bench/floor.ts'], port: null };
+  const listen = ['--host', '127.0.0.1', '--port', '0', '--http-port', '0', '--admin-port', '0'];
+  const serve = ['packages/cli/src/main.ts', 'serve', ...listen, '--data', data, ...serverArgs];
+  return { file, args: [...nodeArgs, ...serve], port: null };
+}
+
+/** Resolves once somebody listens there. */
+async function listening(port: number, isOver: () => boolean): Promise<void> {
+  for (;;) {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const socket = connect({ host: '127.0.0.1', port }, () => resolve(true)).on('error', () => resolve(false));
+    const isOpen = await promise;
+    socket.destroy();
+    if (isOpen || isOver()) return;
+    await sleep(CONNECT_AGAIN_AFTER_MS);
+  }
+}
+
 /** A server on this data directory. Rejects with its last words when it does not come up. */
 export async function startServer(
   target: Target,
@@ -84,19 +118,10 @@ export async function startServer(
   serverArgs: readonly string[],
   nodeArgs: readonly string[] = [],
 ): Promise<Running> {
-  const zeroPorts = ['--port', '0', '--http-port', '0', '--admin-port', '0'];
-  const serve = [
-    'packages/cli/src/main.ts',
-    'serve',
-    '--host',
-    '127.0.0.1',
-    ...zeroPorts,
-    '--data',
-    data,
-    ...serverArgs,
-  ];
+  const command = await commandOf(target, data, serverArgs, nodeArgs);
+  const name = nameOf(target);
   const startedAtMs = performance.now();
-  const child = start(core, [...nodeArgs, ...(target === 'floor' ? ['bench/floor.ts'] : serve)]);
+  const child = start(core, command.file, command.args);
   const lastLines: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<{ tcp: number; admin: number | null }>();
   child.stdout?.resume();
@@ -107,16 +132,19 @@ export async function startServer(
     if (lastLines.length > LINES_KEPT) lastLines.shift();
   });
   child.once('error', reject);
+  let isOver = false;
+  const { port } = command;
+  if (port !== null) void listening(port, () => isOver).then(() => resolve({ tcp: port, admin: null }));
   const ended = once(child, 'exit');
   let stopping = false;
   let crash = '';
   void ended.then(([code, signal]) => {
     if (stopping) return;
-    crash = `the ${target} ended by itself (${signal ?? code}):\n${lastLines.join('\n')}`;
+    crash = `the ${name} ended by itself (${signal ?? code}):\n${lastLines.join('\n')}`;
     reject(new Error(crash));
   });
   const timer = setTimeout(
-    () => reject(new Error(`the ${target} did not get ready:\n${lastLines.join('\n')}`)),
+    () => reject(new Error(`the ${name} did not get ready:\n${lastLines.join('\n')}`)),
     READY_TIMEOUT_MS,
   );
 
@@ -124,7 +152,7 @@ export async function startServer(
     stopping = true;
     const wrong = crash === '' ? [] : [crash];
     const killer = setTimeout(() => {
-      wrong.push(`the ${target} did not stop on SIGTERM`);
+      wrong.push(`the ${name} did not stop on SIGTERM`);
       child.kill('SIGKILL');
     }, STOP_TIMEOUT_MS);
     child.kill('SIGTERM');
@@ -142,13 +170,14 @@ export async function startServer(
     child.kill('SIGKILL');
     throw error;
   } finally {
+    isOver = true;
     clearTimeout(timer);
   }
 }
 
 /** Runs one job in a generator process of its own. */
 export async function generate(core: number | null, job: Job): Promise<Outcome> {
-  const child = start(core, ['bench/generator.ts', JSON.stringify(job)]);
+  const child = start(core, process.execPath, ['bench/generator.ts', JSON.stringify(job)]);
   let output = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     output += text;

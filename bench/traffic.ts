@@ -3,6 +3,7 @@
 import type { Histogram } from './histogram.ts';
 import type { Link, LinkOwner } from './link.ts';
 import { textOf } from './link.ts';
+import type { Load } from './load.ts';
 import { Mixed } from './mixed.ts';
 import { type Pair, pairIndexOf } from './pair.ts';
 import { AES_BLOCK, CMD, type Envelope, frameSize, type Keys, paddedSize, writeHead } from './wire.ts';
@@ -26,7 +27,7 @@ class Scratch {
   }
 }
 
-export class Traffic implements LinkOwner {
+export class Traffic implements LinkOwner, Load<Pair> {
   readonly pairs: readonly Pair[];
   readonly violations: string[] = [];
   /** Ack latencies in ms go here while it is not null. */
@@ -37,6 +38,7 @@ export class Traffic implements LinkOwner {
   lastAckAtMs = 0;
   lastDeliveryAtMs = 0;
   readonly #keys: Keys;
+  readonly #links: readonly Link[];
   readonly #mixed: Mixed;
   #running = false;
   #turnDue = false;
@@ -53,8 +55,13 @@ export class Traffic implements LinkOwner {
   #arena: Buffer = Buffer.allocUnsafeSlow(ARENA_SIZE);
   #arenaAt = 0;
 
-  /** The links' slots are the places of their pairs, or `SHARED`; then a pair's index must be its place. */
-  constructor(keys: Keys, pairs: readonly Pair[]) {
+  /**
+   * The links' slots are the places of their pairs, or `SHARED`; then a pair's index must be its place. Links that are given
+   * belong to it from now on.
+   */
+  constructor(keys: Keys, pairs: readonly Pair[], links: readonly Link[] = []) {
+    for (const link of links) link.owner = this;
+    this.#links = links;
     this.#keys = keys;
     this.pairs = pairs;
     this.#mixed = new Mixed(pairs);
@@ -278,5 +285,8 @@ export class Traffic implements LinkOwner {
     if (duplicates > 0) found.push(`${duplicates} delivered twice`);
     if (outOfOrder > 0) found.push(`${outOfOrder} delivered out of order`);
     return found;
+  }
+  close(): void {
+    for (const link of this.#links) link.close();
   }
 }
