@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Postgres } from '../scripts/postgres.ts';
 import type { Job, Kind, Outcome } from './job.ts';
+import { page } from './page.ts';
 import { findPeer, PEER_NAMES, type Peer } from './peers.ts';
 import { runRedisBus } from './redis-bus.ts';
-import { cautions, machineFacts, multiples, type Run, table } from './report.ts';
+import { blocksOf, cautions, machineFacts, multiples, type Run, table } from './report.ts';
 import { residentKiB } from './sampling.ts';
 import { generate, killAll, makeData, nameOf, type Running, removeData, startServer, type Target } from './server.ts';
 
@@ -75,7 +76,8 @@ const USAGE = `node bench/main.ts [options]
   --server-args 'A'  further arguments for hawser serve
   --node-args 'A'    further arguments for the node that it runs on
   --data DIR         where data directories are made, bench/results unless told
-  --json FILE        machine facts and all runs, as JSON`;
+  --json FILE        machine facts and all runs, as JSON
+  --html FILE        the table and charts of it as one page`;
 
 const { values: options } = parseArgs({
   options: {
@@ -91,6 +93,7 @@ const { values: options } = parseArgs({
     'node-args': { type: 'string', default: '' },
     data: { type: 'string', default: join(import.meta.dirname, 'results') },
     json: { type: 'string' },
+    html: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -237,7 +240,9 @@ async function main(): Promise<number> {
     }
   }
 
-  console.log(`\n${table(runs, scenarios, targets.map(nameOf))}`);
+  const names = targets.map(nameOf);
+  const blocks = blocksOf(runs, scenarios, names);
+  console.log(`\n${table(blocks, names)}`);
   if (peers.length > 0) console.log(`\n${durability.join('\n')}`);
   for (const text of cautions(runs)) console.log(`CAUTION ${text}`);
   for (const text of multiples(runs, scenarios)) console.log(text);
@@ -246,6 +251,10 @@ async function main(): Promise<number> {
       options.json,
       `${JSON.stringify({ at: new Date().toISOString(), machine, durability, warmUpMs, measureMs, runs }, null, 2)}\n`,
     );
+  }
+  if (options.html !== undefined) {
+    const notes = [...cautions(runs), ...runs.flatMap(({ violations }) => violations)];
+    writeFileSync(options.html, page({ facts, durability, notes, targets: names, blocks }));
   }
   const broken = runs.reduce((sum, { violations }) => sum + violations.length, 0);
   if (broken > 0) console.log(`\nFAILED: ${broken} violations, named above and in the JSON`);

@@ -208,7 +208,7 @@ function row(cells: readonly string[], widths: readonly number[]): string {
     .trimEnd();
 }
 
-function fixed(value: number, digits: number): string {
+export function fixed(value: number, digits: number): string {
   return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
@@ -236,27 +236,50 @@ export function cautions(runs: readonly Run[]): string[] {
   return found;
 }
 
-/** For each target a column and its spread; then what the first is, run by run, as a multiple of each other. */
-export function table(runs: readonly Run[], scenarios: readonly string[], targets: readonly string[]): string {
-  const others = targets.slice(1);
-  const header = ['', ...targets.flatMap((target) => [target, 'spread']), ...others.map((it) => `${targets[0]}/${it}`)];
-  const blocks: string[][][] = [];
-  for (const scenario of scenarios) {
-    const block: string[][] = [[scenario]];
-    for (const [name, text, digits] of FIGURES) {
+export type Line = {
+  name: string;
+  text: string;
+  digits: number;
+  /** One for each target. */
+  found: (Summary | null)[];
+  /** What the first target is, run by run, as a multiple of each other one. */
+  multiples: (number | null)[];
+};
+export type Block = { scenario: string; lines: Line[] };
+
+/** What was found, by scenario and figure; without the figures that nobody has. */
+export function blocksOf(runs: readonly Run[], scenarios: readonly string[], targets: readonly string[]): Block[] {
+  const blocks = scenarios.map((scenario) => {
+    const lines = FIGURES.map(([name, text, digits]): Line => {
       const columns = targets.map((target) => valuesOf(runs, scenario, target, name));
-      if (columns.every((column) => numbers(column).length === 0)) continue;
-      const line = [`  ${text}`, ...columns.flatMap((column) => cells(summary(numbers(column)), digits))];
-      for (const column of columns.slice(1)) {
-        const ratio = summary(ratios(columns[0] ?? [], column));
-        line.push(ratio === null ? '' : fixed(ratio.median, 2));
-      }
-      block.push(line);
-    }
-    if (block.length > 1) blocks.push(block);
-  }
-  const widths = header.map((_, i) => Math.max(...[header, ...blocks.flat()].map((cells) => (cells[i] ?? '').length)));
-  return [row(header, widths), ...blocks.flat().map((cells) => row(cells, widths))].join('\n');
+      const found = columns.map((column) => summary(numbers(column)));
+      const others = columns.slice(1).map((column) => summary(ratios(columns[0] ?? [], column))?.median ?? null);
+      return { name, text, digits, found, multiples: others };
+    });
+    return { scenario, lines: lines.filter(({ found }) => found.some((it) => it !== null)) };
+  });
+  return blocks.filter(({ lines }) => lines.length > 0);
+}
+
+/** For each target a column and its spread; then the multiples. */
+export function headerOf(targets: readonly string[]): string[] {
+  const others = targets.slice(1);
+  return ['', ...targets.flatMap((target) => [target, 'spread']), ...others.map((other) => `${targets[0]}/${other}`)];
+}
+
+export function cellsOf({ text, digits, found, multiples }: Line): string[] {
+  const ratios = multiples.map((ratio) => (ratio === null ? '' : fixed(ratio, 2)));
+  return [text, ...found.flatMap((it) => cells(it, digits)), ...ratios];
+}
+
+export function table(blocks: readonly Block[], targets: readonly string[]): string {
+  const header = headerOf(targets);
+  const rows = blocks.flatMap(({ scenario, lines }) => [
+    [scenario],
+    ...lines.map(cellsOf).map(([text, ...rest]) => [`  ${text}`, ...rest]),
+  ]);
+  const widths = header.map((_, i) => Math.max(...[header, ...rows].map((cells) => (cells[i] ?? '').length)));
+  return [header, ...rows].map((cells) => row(cells, widths)).join('\n');
 }
 
 /** What a message costs as a multiple of what it costs the floor, one line for each scenario that has both. */
