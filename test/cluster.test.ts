@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { noRedis, RedisServer } from '@hawser/server/cluster/redis/server-harness';
 import { Postgres, postgresFolder } from '../scripts/postgres.ts';
-import { freePorts, newFolder, refused } from './cli.ts';
+import { Command, freePorts, refused, succeed } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
 import type { Client, Frame } from './mini-client.ts';
 import {
@@ -74,6 +74,28 @@ function stream(from: Client, to: string): { readonly sent: string[]; stop(): vo
   const sent: string[] = [];
   const timer = setInterval(() => sent.push(from.post(to, sent.length)), 2);
   return { sent, stop: () => clearInterval(timer) };
+}
+
+/** `hawser dispatch` on a free port. */
+async function startDispatcher(): Promise<AsyncDisposable & { readonly port: number }> {
+  const args = ['dispatch', '--redis', `redis://127.0.0.1:${redis.port}`, '--http-port', '0'];
+  const command = new Command(args, { isOpen: true });
+  const port = await command.until(({ stderr }) => Number(/"http":\{[^}]*"port":(\d+)/.exec(stderr)?.[1]) || undefined);
+  return {
+    port,
+    async [Symbol.asyncDispose]() {
+      command.child.kill('SIGTERM');
+      assert.equal((await command.done).code, 0);
+    },
+  };
+}
+
+/** The port that a dispatcher tells this client; `undefined` for code 1000. */
+async function dispatched(httpPort: number, id: string): Promise<number | undefined> {
+  const answer = (await (await fetch(`http://127.0.0.1:${httpPort}/?id=${id}`)).json()) as Record<string, unknown>;
+  if (answer.code === 1000) return undefined;
+  assert.equal(answer.code, 100);
+  return Number(answer.port);
 }
 
 /** What came first of each message. */
@@ -176,36 +198,119 @@ describe('nodes of a cluster', { skip }, () => {
     expectAck(await back.say(id, 'after all'));
   });
 
-  test('a second node on a data folder, and one without a database, are refused in a line', async () => {
-    const [a] = nodes as [Server];
-    assert.match(
-      await refused(['serve', ...freePorts, '--data', a.data, ...argsOf('f')]),
-      /--data: another server runs on /,
+  test('the dispatchers of all nodes, and one alone, send an id to the same node, and all ids to all of them', async () => {
+    await using alone = await startDispatcher();
+    const asked = Array.from({ length: 40 }, (_, i) => `lamp-${i}`);
+    const ports = nodes.slice(0, 3).map(({ port }) => port);
+    // Each has seen the others within a second.
+    await eventually(
+      async () => new Set(await Promise.all(asked.map((id) => dispatched(alone.port, id)))).size === 3,
+      () => 'all nodes are told of',
     );
-    using folder = newFolder();
-    assert.match(
-      await refused(['serve', ...freePorts, '--data', folder.path, '--redis', 'redis://127.0.0.1:1', '--node', 'f']),
-      /say with --postgres URL/,
+    const answers = await Promise.all(
+      [alone.port, ...nodes.slice(0, 3).map(({ httpPort }) => httpPort)].map((port) =>
+        Promise.all(asked.slice(0, 12).map((id) => dispatched(port, id))),
+      ),
     );
+    for (const answer of answers) {
+      assert.deepEqual(answer, answers[0]);
+      for (const port of answer) assert.ok(ports.includes(port ?? 0));
+    }
   });
 
-  test('a node that others took for dead ends with a line and exit code 1, and can be started again', async () => {
-    await using node = await startNode('g');
-    const peers = (count: number): Promise<void> =>
-      eventually(
-        async () => (await metric(nodes[0]!, 'hawser_cluster_peers')) === count,
-        () => `${count} peers`,
-        15_000,
-      );
-    await peers(3);
+  test('a node that is frozen is told to nobody, ends with a line and exit code 1, and Redis away changes nothing', async () => {
+    await using alone = await startDispatcher();
+    await using node = await startNode('f');
+    const asked = Array.from({ length: 60 }, (_, i) => `lamp-${i}`);
+    const told = async (): Promise<Set<number | undefined>> =>
+      new Set(await Promise.all(asked.map((id) => dispatched(alone.port, id))));
+    const { port } = node;
+    await eventually(
+      async () => (await told()).has(port),
+      () => 'the new node is told of',
+    );
+    redis.freeze();
+    try {
+      const until = performance.now() + 1000;
+      while (performance.now() < until) assert.equal((await told()).size, 4);
+    } finally {
+      redis.thaw();
+    }
     process.kill(node.pid, 'SIGSTOP');
     try {
-      await peers(2);
+      await eventually(
+        async () => !(await told()).has(port),
+        () => 'it is told of no more',
+        15_000,
+      );
+      assert.equal((await told()).size, 3);
+      await eventually(
+        async () => (await metric(nodes[0]!, 'hawser_cluster_peers')) === 2,
+        () => 'others have condemned it',
+        15_000,
+      );
     } finally {
       process.kill(node.pid, 'SIGCONT');
     }
     assert.equal(await node.ended(), 1);
     assert.ok(node.logs().some((line) => line.includes('this node is fenced')));
-    await node.start();
+  });
+
+  test('node drain moves the sessions of a node to others and says so, node list shows it, --undo takes it back', async () => {
+    const [a] = nodes as [Server];
+    await using node = await startNode('h');
+    const on = ['--redis', `redis://127.0.0.1:${redis.port}`];
+    const devices: Client[] = [];
+    for (let i = 0; i < 20; i++) devices.push(await newDevice(node));
+    const listed = await succeed(['node', 'list', '--json', ...on]);
+    const rows = listed
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      rows.map((row) => row.node),
+      ['a', 'b', 'c', 'h'],
+    );
+    assert.equal(rows[3]?.sessions, 20);
+    assert.equal(rows[3]?.isDraining, false);
+    const draining = succeed(['node', 'drain', 'h', '--rate', '40/s', ...on]);
+    await Promise.race(devices.map((device) => device.waitClosed(20_000)));
+    for (let i = 0; i < 60; i++) assert.notEqual(await dispatched(a.httpPort, `lamp-${i}`), node.port);
+    assert.match(await draining, /^h has no sessions/);
+    for (const device of devices) assert.equal((await device.waitClosed()).how, 'fin');
+    assert.ok(!devices.some(({ frames }) => frames.some(({ cmd }) => cmd === 103)));
+    for (let i = 0; i < 60; i++) assert.notEqual(await dispatched(node.httpPort, `lamp-${i}`), node.port);
+    assert.equal(await succeed(['node', 'drain', 'h', '--undo', ...on]), 'h takes clients again.\n');
+    const again = new Set(
+      await Promise.all(Array.from({ length: 60 }, (_, i) => dispatched(node.httpPort, `lamp-${i}`))),
+    );
+    assert.ok(again.has(node.port));
+  });
+
+  test('SIGTERM gives the sessions of a node to others before it ends, and what is on its way to them is kept', async () => {
+    const [a, b] = nodes as [Server, Server];
+    await using node = await startNode('i');
+    using app = await login(a, await newUser(b), { autoAck: true });
+    using device = await newDevice(node);
+    expectCode(await app.bind(device.name), 203, 100);
+    const sent = app.post(device.name, 'not acked by its receiver');
+    await device.received(1);
+    const stopping = node.stop();
+    assert.equal((await device.waitClosed()).how, 'fin');
+    using later = await deviceAgain(b, device.name);
+    assert.equal((await later.received(1))[0]?.msgid, sent);
+    assert.equal(await stopping, 0);
+    await eventually(
+      () => acks(app).has(sent),
+      () => 'the ack',
+    );
+  });
+
+  test('a second node on a data folder is refused in a line', async () => {
+    const [a] = nodes as [Server];
+    assert.match(
+      await refused(['serve', ...freePorts, '--data', a.data, ...argsOf('f')]),
+      /--data: another server runs on /,
+    );
   });
 });

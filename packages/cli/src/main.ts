@@ -7,9 +7,11 @@ import { app } from './commands/app.ts';
 import { backup, restore } from './commands/backup.ts';
 import { damaged } from './commands/damaged.ts';
 import { device } from './commands/device.ts';
+import { dispatch } from './commands/dispatch.ts';
 import { doctor } from './commands/doctor.ts';
 import { inbox } from './commands/inbox.ts';
 import { migrate } from './commands/migrate.ts';
+import { node } from './commands/node.ts';
 import { serve } from './commands/serve.ts';
 import { user } from './commands/user.ts';
 import { fail, watchOutput } from './output.ts';
@@ -26,6 +28,8 @@ const program = new Command('hawser')
   .addCommand(device())
   .addCommand(inbox())
   .addCommand(damaged())
+  .addCommand(node())
+  .addCommand(dispatch())
   .addCommand(backup())
   .addCommand(restore())
   .addCommand(migrate())

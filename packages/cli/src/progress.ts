@@ -5,11 +5,11 @@ export class Progress {
   readonly #bar: SingleBar | undefined;
   #isShown = false;
 
-  /** @param unit what is counted; of `MiB`, `devices` and `records` it is known how many there are */
-  constructor(what: string, unit: 'MiB' | 'devices' | 'records' | 'rows' | 'messages' | 'silent') {
+  /** @param unit what is counted; of `MiB`, `devices`, `records` and `sessions` it is known how many there are */
+  constructor(what: string, unit: 'MiB' | 'devices' | 'records' | 'sessions' | 'rows' | 'messages' | 'silent') {
     if (unit === 'silent' || !process.stderr.isTTY) return;
     const format =
-      unit === 'MiB' || unit === 'devices' || unit === 'records'
+      unit === 'MiB' || unit === 'devices' || unit === 'records' || unit === 'sessions'
         ? `${what} {bar} {percentage} %  {value} of {total} ${unit}  {eta_formatted} left`
         : `${what}  {value} ${unit}  {duration_formatted}`;
     this.#bar = new SingleBar({ format, stream: process.stderr, clearOnComplete: true }, Presets.shades_classic);

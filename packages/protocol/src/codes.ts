@@ -92,6 +92,7 @@ export const closings = {
   badProxyHeader: { reason: 'no valid PROXY header from a proxy of which one is expected', says: 'nothing' },
   tooManyConnections: { reason: 'too many connections', says: 'nothing' },
   crowdedOut: { reason: 'room was needed, and it had not logged in', says: 'nothing' },
+  moved: { reason: 'the node is drained: another takes its clients', says: 'nothing' },
   stopping: { reason: 'the server is stopping', says: 'nothing' },
   internalError: { reason: 'an error in the server', says: 'cmd 3' },
 } as const satisfies Record<string, Closing>;

@@ -346,6 +346,27 @@ export const serverLimits = {
   httpRequestTimeoutMs: 10 * SECOND_MS,
   /** Connections of the dispatcher, and of the operators' port; fewer when few descriptors are allowed. */
   httpConnectionsMax: 500,
+  /**
+   * In a cluster no node is sent more than its share of all connections times this, and so many more: with few
+   * connections shares mean little. Less would move clients that come back more often, more would spread them worse.
+   */
+  dispatcherLoadPercent: 125,
+  dispatcherLoadFree: 16,
+  /** A node that has this share of the connections that it takes is sent nobody: some know it without asking. */
+  dispatcherAdmittedPercent: 95,
+  /** Who was sent to a node counts for it so long, beside the connections that it says it has. */
+  dispatcherHandedOutMs: 3 * SECOND_MS,
+  /** While Redis is away a dispatcher goes by what it knew last, for so long. */
+  dispatcherMemoryMs: MINUTE_MS,
+  /** What a node says of itself to dispatchers and operators; more is not read. */
+  nodeStateBytesMax: 4 * KIB,
+  /** A dispatcher that cannot ask Redis says so, this often; what an operator told a node waits for it so long. */
+  watcherToldMs: 10 * SECOND_MS,
+  orderKeptMs: MINUTE_MS,
+  /** A node that is drained closes no session until every dispatcher must have seen that it takes nobody. */
+  drainAfterMs: 2_500,
+  /** Sessions that a drained node closes in a second, unless told. */
+  drainPerSecond: 500,
 
   // Stopping
   /** Commits in flight and last writes get this long before the process ends anyway. */

@@ -1,7 +1,5 @@
 /** The composition root: builds a server from its parts. */
 
-import type { Server as HttpServer } from 'node:http';
-import type { Server as HttpsServer } from 'node:https';
 import { serverLimits } from '@hawser/protocol';
 import type { Logger } from 'pino';
 import { controlPath, isServed, serveControl } from './admin/control.ts';
@@ -15,7 +13,9 @@ import { type Choose, createDispatcher, createTlsDispatcher, type Gate } from '.
 import { type Gateway, startListening } from './gateway/listener.ts';
 import { listenTcp } from './gateway/tcp.ts';
 import { type Credentials, contextOf, listenTls } from './gateway/tls.ts';
+import { closeHttp, type Endpoint, listen } from './listening.ts';
 import { watchMemory } from './memory.ts';
+import { ClusterNode } from './node.ts';
 import { operateOn } from './operator.ts';
 import { makeFolder, openParts, StartError } from './parts.ts';
 import type { Settings } from './settings.ts';
@@ -23,8 +23,11 @@ import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
 export { certificateExpiry } from './certificates.ts';
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
+export { type RunningDispatcher, startDispatcher } from './dispatch.ts';
+export type { Endpoint } from './listening.ts';
 export { boundGarbage } from './memory.ts';
 export { type Moved, type MoveStep, moveToPostgres } from './move.ts';
+export { type NodeRow, type Nodes, watchNodes } from './node-operations.ts';
 export { examineStore, type Operations, openOperations, restoreBackup, serverRuns } from './operate.ts';
 export {
   type BackupState,
@@ -41,11 +44,6 @@ export { dataPath, StartError, storePath } from './parts.ts';
 export * from './settings.ts';
 export type { BackupSeal } from './store/backup.ts';
 export { rsaSelfTest } from './workers/self-test.ts';
-
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
 
 export interface RunningServer {
   readonly tcp: Endpoint;
@@ -101,10 +99,16 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       ip: settings.advertiseTls?.host ?? advertised.ip,
       port: settings.advertiseTls?.port ?? tls.port,
     };
-    const choose: Choose = (_id, overTls) => {
+    const node =
+      cluster === undefined
+        ? undefined
+        : new ClusterNode({ core, cluster, tcp: advertised, tls: advertisedTls, connectionsMax, log });
+    if (node !== undefined) undo.push(() => node.close());
+    const chooseThis: Choose = (_id, overTls) => {
       if (state !== 'serving') return undefined;
       return overTls ? advertisedTls : advertised;
     };
+    const choose = node?.choose ?? chooseThis;
     const gate: Gate = {
       mayAsk: (address) => core.guard.mayDispatch(address),
       refusedConnection: () => core.counters.limited.dispatcherConnections++,
@@ -131,7 +135,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       loginsDelayed: () => core.guard.delayed,
       delivery: () => core.delivery.stats,
       store: () => store.stats,
-      cluster: cluster && (() => cluster.figures),
+      cluster: cluster && node && (() => ({ ...cluster.figures, isDraining: node.isDraining })),
     });
     const operators = createAdmin(metrics, () => ({ ok: state === 'serving', state }));
     const admin = await listen('--admin-port', settings.adminPort, () =>
@@ -177,8 +181,14 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     }
 
     let stopped: Promise<void> | undefined;
+    const giveAway = async (): Promise<void> => {
+      if (node === undefined || state !== 'serving') return;
+      state = 'stopping';
+      await node.giveAway(settings.drainWithin);
+    };
     const stop = async (): Promise<void> => {
       state = 'stopping';
+      node?.close();
       clearInterval(notingRan);
       unwatchMemory();
       clearInterval(sweeping);
@@ -200,7 +210,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       advertised,
       data,
       stop: () => {
-        stopped ??= withinStopTimeout(stop());
+        stopped ??= giveAway().then(() => withinStopTimeout(stop()));
         return stopped;
       },
       failed: failure.promise,
@@ -209,21 +219,6 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     for (const each of undo) each();
     await parts.close();
     throw error;
-  }
-}
-
-async function listen<Listening>(option: string, port: number, start: () => Promise<Listening>): Promise<Listening> {
-  try {
-    return await start();
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRINUSE') throw new StartError(`${option}: port ${port} is in use`, { cause: error });
-    if (code === 'EACCES')
-      throw new StartError(`${option}: port ${port} needs more rights than this user has`, { cause: error });
-    if (code === 'EADDRNOTAVAIL') {
-      throw new StartError(`${option}: this machine does not have the address (${message})`, { cause: error });
-    }
-    throw new StartError(`${option}: cannot listen on port ${port}: ${message}`, { cause: error });
   }
 }
 
@@ -269,11 +264,6 @@ function boundByDescriptors(connectionsMax: number, isHttps: boolean): number {
   const possible = connectionsWithin(limit, isHttps ? 3 : 2);
   if (possible > 0) return Math.min(possible, connectionsMax);
   throw new StartError(`only ${limit} files may be open at once: raise that with "ulimit -n 100000"`);
-}
-
-function closeHttp(server: HttpServer | HttpsServer | undefined): void {
-  server?.close();
-  server?.closeAllConnections();
 }
 
 /** Connections get to flush; those that do not are forced by then. */

@@ -463,6 +463,18 @@ const expected: Record<SettingName, Expectation> = {
     bad: ['', '-a', 'a-', 'a.b', 'a b', 'ä', 'x'.repeat(33), 'a\n'],
     must: 'must be up to 32 letters, digits and hyphens, with no hyphen at either end',
   },
+  drainWithin: {
+    option: '--drain-within',
+    variable: 'HAWSER_DRAIN_WITHIN',
+    preset: 20_000,
+    good: [
+      ['20', 20_000],
+      ['0.5', 500],
+      ['3600', 3_600_000],
+    ],
+    bad: ['', '0', '-1', '3601', '1e3', '20s'],
+    must: 'must be a number above 0 and at most 3600',
+  },
 };
 
 for (const [key, { option, variable, preset, good, bad, must, isSecret }] of Object.entries(expected)) {

@@ -153,6 +153,12 @@ export const settings = {
     help: 'what this node of a cluster is called, like no other',
     parse: readNode,
   } satisfies Setting<string>,
+  drainWithin: setting(
+    'SECONDS',
+    '20',
+    'a node of a cluster that is to stop gives its sessions to others within so long',
+    readMs(second, 3600),
+  ),
 } as const;
 
 export type SettingName = keyof typeof settings;

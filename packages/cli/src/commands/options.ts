@@ -35,6 +35,12 @@ export function settingsOf(options: GivenOptions): Settings {
   return readSettings(texts(options), environment());
 }
 
+/** One setting, of a command that has few of them. */
+export function readOneOf<Name extends SettingName>(name: Name, options: GivenOptions): Settings[Name] {
+  const given = options[name];
+  return readSetting(name, given === undefined ? {} : texts({ [name]: given }), environment());
+}
+
 /** The data folder that an operator's command works on. */
 export function folderOf({ data }: GivenOptions): string {
   return readSetting('data', texts(data === undefined ? {} : { data }), environment());

@@ -23,6 +23,7 @@ export interface MeasuredCluster {
   readonly names: number;
   readonly renewalMs: number;
   readonly isOpen: boolean;
+  readonly isDraining: boolean;
   readonly bus: Readonly<Record<'packetsOut' | 'packetsIn' | 'bytesOut' | 'bytesIn' | BusLoss, number>>;
 }
 
@@ -96,6 +97,9 @@ export class Metrics {
     this.#gauge('hawser_cluster_peers', 'Other nodes that hold their leases.', () => read().peers);
     this.#gauge('hawser_cluster_open', '1 while names can be claimed, 0 while logins wait.', () =>
       read().isOpen ? 1 : 0,
+    );
+    this.#gauge('hawser_cluster_draining', '1 while this node gives its sessions to others.', () =>
+      read().isDraining ? 1 : 0,
     );
     this.#gauge('hawser_cluster_names', 'Names that this node holds.', () => read().names);
     this.#counter('hawser_cluster_claims_total', 'Names claimed in Redis.', () => read().claims);

@@ -1,4 +1,4 @@
-import type { Cipher } from '@hawser/protocol';
+import type { Cipher, ClosingName } from '@hawser/protocol';
 import { type AbuseLimits, abuseLimits } from './abuse-limits.ts';
 import { Accounts, isPassword, type NameKind } from './accounts.ts';
 import { addressKey } from './address.ts';
@@ -176,6 +176,22 @@ export class Core implements Services {
 
   get connections(): number {
     return this.#sessions.size;
+  }
+
+  /** Those that are logged in. */
+  get sessions(): number {
+    return this.directory.size;
+  }
+
+  /** Ends so many sessions that are logged in, those first that have been there longest. */
+  closeSessions(count: number, reason: ClosingName): void {
+    let left = count;
+    for (const session of this.#sessions) {
+      if (left <= 0) return;
+      if (session.login === undefined) continue;
+      left--;
+      session.close(reason);
+    }
   }
 
   // ---- other nodes

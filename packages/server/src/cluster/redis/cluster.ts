@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { serverLimits } from '@hawser/protocol';
 import type { Packet } from '../../core/packets.ts';
 import { type Claim, type Cluster, ClusterAway, type ClusterListener, type Log, type Time } from '../../core/ports.ts';
+import { type NodeOffer, type NodeState, writeState } from '../node-state.ts';
 import type { Witness } from '../witness.ts';
 import type { RedisAddress } from './address.ts';
 import { Bus, type BusCounters } from './bus.ts';
@@ -42,6 +43,11 @@ export function newRun(node: string): string {
   return `${node}.${randomBytes(8).toString('base64url')}`;
 }
 
+/** Redis, whatever its kind. */
+export function connectTo(address: RedisAddress, events: RedisEvents): Redis {
+  return address.kind === 'cluster' ? new RedisShards(address, events) : new OneServer(address, events);
+}
+
 /** The other nodes, by way of Redis: see decision 28. */
 export class RedisCluster implements Cluster {
   readonly self: string;
@@ -50,6 +56,8 @@ export class RedisCluster implements Cluster {
   readonly #nodes: Nodes;
   readonly #bus: Bus;
   #listener: ClusterListener | undefined;
+  #state: (() => NodeState) | undefined;
+  #onOrder: (order: string) => void = () => {};
   #toldAt: number;
   readonly #time: Time;
   readonly #log: Log;
@@ -75,12 +83,14 @@ export class RedisCluster implements Cluster {
       onTrouble: (error) => this.#trouble(error, 'the connection to Redis is broken'),
     };
     const isOneServer = address.kind !== 'cluster';
-    this.#redis = isOneServer ? new OneServer(address, events) : new RedisShards(address, events);
-    const redis = this.#redis;
+    const redis = connectTo(address, events);
+    this.#redis = redis;
     this.#nodes = new Nodes({
       ...{ self: run, prefix, redis, time, times, witness, isOneServer },
       listen: () => this.#names.listen(),
       assertAll: (server) => this.#names.assertAll(server),
+      state: () => (this.#state === undefined ? '' : writeState(this.#state())),
+      onOrder: (order) => this.#onOrder(order),
       onTrouble: (error, text) => this.#trouble(error, text),
       onVoid: (node) => this.#bus.forget(node),
     });
@@ -138,6 +148,25 @@ export class RedisCluster implements Cluster {
 
   get counters(): BusCounters {
     return this.#bus.counters;
+  }
+
+  /**
+   * From now on this node says of itself what `state` gives, which brings it clients; and does what operators tell it.
+   */
+  announce(state: () => NodeState, onOrder: (order: string) => void): void {
+    this.#state = state;
+    this.#onOrder = onOrder;
+    void this.#nodes.tick();
+  }
+
+  /** Has the others know at once what has changed of this node. */
+  announceNow(): Promise<void> {
+    return this.#nodes.tick();
+  }
+
+  /** The nodes that live, this one included, as each says of itself. */
+  get offers(): readonly NodeOffer[] {
+    return this.#nodes.offers.live(this.#time.now());
   }
 
   /** What the operator may want to know. */

@@ -2,11 +2,30 @@ import { serverLimits } from '@hawser/protocol';
 import type { Time } from '../../core/ports.ts';
 import type { Witness } from '../witness.ts';
 import { Lease, type LeaseTimes } from './lease.ts';
+import { Offers } from './offers.ts';
 import { Peers } from './peers.ts';
 import { type Redis, within } from './redis.ts';
 import * as scripts from './scripts.ts';
 
 const SERVER = 'server:';
+
+/** Where an operator leaves what a run is to do. */
+export function orderKey(prefix: string, run: string): string {
+  return `${prefix}order:{${run}}`;
+}
+
+/** Runs, and processes of Redis, in the fields and values of the table. */
+export function readTable(words: readonly string[]): { runs: Map<string, string>; servers: Map<string, string> } {
+  const runs = new Map<string, string>();
+  const servers = new Map<string, string>();
+  for (let i = 0; i + 1 < words.length; i += 2) {
+    const field = words[i] ?? '';
+    const value = words[i + 1] ?? '';
+    if (field.startsWith(SERVER)) servers.set(field.slice(SERVER.length), value);
+    else runs.set(field, value);
+  }
+  return { runs, servers };
+}
 
 export interface NodesPorts {
   readonly self: string;
@@ -21,6 +40,10 @@ export interface NodesPorts {
   readonly listen: () => Promise<void>;
   /** Tells Redis all that this node knows of names. */
   readonly assertAll: (server: string | undefined) => Promise<void>;
+  /** What this node says of itself, if anything yet. */
+  readonly state: () => string;
+  /** What an operator has told this run to do. */
+  readonly onOrder: (order: string) => void;
   readonly onTrouble: (error: unknown, text: string) => void;
   readonly onVoid: (node: string) => void;
 }
@@ -34,6 +57,7 @@ export interface NodesPorts {
 export class Nodes {
   readonly lease: Lease;
   readonly peers: Peers;
+  readonly offers: Offers;
   readonly #ports: NodesPorts;
   readonly #table: string;
   /** How long the last renewal took. */
@@ -57,6 +81,7 @@ export class Nodes {
     this.#table = `${ports.prefix}nodes`;
     this.lease = new Lease(ports.time, ports.times.leaseMs);
     this.peers = new Peers(ports.self, ports.time, ports.times);
+    this.offers = new Offers(ports.times);
   }
 
   get open(): string {
@@ -81,7 +106,7 @@ export class Nodes {
   /** One renewal, with all that is due then. Never rejects. */
   async tick(): Promise<void> {
     if (this.#isClosed || this.lease.hasLapsed) return;
-    await Promise.all([this.#askWitness(), this.#renew()]);
+    await Promise.all([this.#askWitness(), this.#renew(), this.#askOrders()]);
   }
 
   async #askWitness(): Promise<void> {
@@ -97,11 +122,21 @@ export class Nodes {
     }
   }
 
+  async #askOrders(): Promise<void> {
+    const { redis, prefix, self, onOrder } = this.#ports;
+    try {
+      const order = await redis.run(scripts.ordered, orderKey(prefix, self), []);
+      if (typeof order === 'string' && order !== '') onOrder(order);
+    } catch {
+      // As with the renewal, which says so; whoever gave it gives it again.
+    }
+  }
+
   async #renew(): Promise<void> {
-    const { redis, self, time, times, isOneServer, listen, onTrouble } = this.#ports;
+    const { redis, self, time, times, isOneServer, listen, state, onTrouble } = this.#ports;
     const { directoryTimeoutMs } = serverLimits;
     const askedAt = time.now();
-    const value = `${++this.#counter} ${[...this.#asserted].join(',')}`;
+    const value = `${++this.#counter} ${[...this.#asserted].join(',')} ${state()}`;
     try {
       const [answer] = await Promise.all([redis.run(scripts.renew, this.#table, [self, value]), listen()]);
       const words = answer as string[];
@@ -123,16 +158,10 @@ export class Nodes {
 
   #read(words: readonly string[]): void {
     const server = words.at(-1) ?? '';
-    const table = new Map<string, string>();
-    const servers = new Map<string, string>();
-    for (let i = 0; i + 2 < words.length; i += 2) {
-      const field = words[i] ?? '';
-      const value = words[i + 1] ?? '';
-      if (field.startsWith(SERVER)) servers.set(field.slice(SERVER.length), value);
-      else table.set(field, value);
-    }
+    const { runs, servers } = readTable(words);
     this.#readServers(server, servers);
-    this.peers.see(table);
+    this.peers.see(runs);
+    this.offers.see(runs, this.#ports.time.now());
     if (server !== this.#server) this.peers.startAnew();
     this.#server = server;
     this.#judge();

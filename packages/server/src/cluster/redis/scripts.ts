@@ -6,8 +6,8 @@ import { createHash } from 'node:crypto';
  * A name is a hash: `n` the run that has it, or had it last; `t` the token of that claim; `h` whether it has it now; and
  * a field `o:RUN` for each other run that had it and has not been confirmed to have let go.
  *
- * The table of nodes is a hash: a field for each run, `COUNTER RUN,RUN…` (how often it has renewed its lease, and the
- * servers of which all it knows is put together again), `v` (it is being made void) or `V` (it is); and a field
+ * The table of nodes is a hash: a field for each run, `COUNTER RUN,RUN… STATE` (how often it has renewed its lease, the
+ * servers of which all it knows is put together again, and what it says of itself in JSON), `v` (it is being made void) or `V` (it is); and a field
  * `server:ID` for each process of Redis: 1 when all that it may have forgotten is there again.
  */
 export interface Script {
@@ -132,3 +132,15 @@ return 1`);
 
 /** A server that was not known has answered: server */
 export const meet = script(`return redis.call('HSETNX', KEYS[1], 'server:' .. ARGV[1], '0')`);
+
+/** → all fields and values of the table */
+export const look = script(`return redis.call('HGETALL', KEYS[1])`);
+
+/** What a run is to do: order, keptMs */
+export const order = script(`redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`);
+
+/** → the order, once, or '' */
+export const ordered = script(`local order = redis.call('GET', KEYS[1]) or ''
+redis.call('DEL', KEYS[1])
+return order`);
