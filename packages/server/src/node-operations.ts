@@ -30,42 +30,45 @@ export interface Nodes extends Disposable {
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const TRY_AGAIN_MS = 50;
-const LOOK_MS = 400;
+const LOOK_MS = 200;
 
 /** Reaches Redis, or rejects with `OperatorError`. */
 export async function watchNodes(address: RedisAddress): Promise<Nodes> {
   const watcher = new Watcher({ address, time: systemTime(0), log: quiet });
-  const until = performance.now() + serverLimits.directoryTimeoutMs;
-  for (;;) {
-    try {
-      await watcher.look();
-      break;
-    } catch (error) {
-      if (performance.now() < until) {
-        await sleep(TRY_AGAIN_MS);
-        continue;
-      }
-      watcher.close();
-      throw new OperatorError('--redis: Redis cannot be reached', { cause: error });
-    }
-  }
+  const firstAt = await reach(watcher);
   // A node that lives renews its lease in that time, though it may be late; one that has died does not.
   const showsWithinMs = 2 * serverLimits.leaseRenewMs;
-  const since = performance.now();
   return {
     async list() {
-      do {
+      for (;;) {
         await sleep(LOOK_MS);
-        await asOperator(watcher.look());
-      } while (performance.now() - since < showsWithinMs + LOOK_MS);
-      return watcher
-        .fresh(showsWithinMs)
-        .map(rowOf)
-        .toSorted((one, other) => (one.node < other.node ? -1 : one.node > other.node ? 1 : 0));
+        const at = await asOperator(watcher.look());
+        const { renewed, silent } = watcher.renewedAfter(Math.max(firstAt, at - showsWithinMs));
+        if (silent === 0 || at - firstAt > showsWithinMs) return rowsOf(renewed);
+      }
     },
     order: (run, order) => asOperator(watcher.order(run, order === 'undo' ? order : `drain ${order.drainPerSecond}`)),
     [Symbol.dispose]: () => watcher.close(),
   };
+}
+
+async function reach(watcher: Watcher): Promise<number> {
+  for (const until = performance.now() + serverLimits.directoryTimeoutMs; ; ) {
+    try {
+      return await watcher.look();
+    } catch (error) {
+      if (performance.now() >= until) {
+        watcher.close();
+        throw new OperatorError('--redis: Redis cannot be reached', { cause: error });
+      }
+      await sleep(TRY_AGAIN_MS);
+    }
+  }
+}
+
+function rowsOf(offers: readonly NodeOffer[]): NodeRow[] {
+  const byName = offers.toSorted((one, other) => (one.node < other.node ? -1 : one.node > other.node ? 1 : 0));
+  return byName.map(rowOf);
 }
 
 function rowOf({ run, node, state }: NodeOffer): NodeRow {

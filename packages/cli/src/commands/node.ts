@@ -6,7 +6,7 @@ import { Progress } from '../progress.ts';
 import { addSettings, type GivenOptions, readOneOf } from './options.ts';
 
 /** An order that does not show after so many looks at the nodes has not been heard. */
-const LOOKS_MAX = 15;
+const LOOKS_MAX = 30;
 
 /** `hawser node …` */
 export function node(): Command {

@@ -45,11 +45,11 @@ export class Offers {
     );
   }
 
-  /** Those of which the table has said something new within so long before it was read last. */
-  fresh(withinMs: number): readonly NodeOffer[] {
-    return [...this.#seen.values()].flatMap(({ since, offer }) =>
-      offer !== undefined && this.#readAt - since < withinMs ? [offer] : [],
-    );
+  /** Those that have renewed their leases since; and how many there are that may have died. */
+  renewedAfter(at: number): { readonly renewed: readonly NodeOffer[]; readonly silent: number } {
+    const known = [...this.#seen.values()].filter(({ offer }) => offer !== undefined);
+    const renewed = known.flatMap(({ since, offer }) => (offer !== undefined && since > at ? [offer] : []));
+    return { renewed, silent: known.length - renewed.length };
   }
 
   live(now: number): readonly NodeOffer[] {

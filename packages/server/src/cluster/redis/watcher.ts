@@ -57,19 +57,20 @@ export class Watcher {
     this.#log.warn({ err }, 'Redis cannot be asked which nodes there are');
   }
 
-  /** Rejects with `ClusterAway`. */
-  async look(): Promise<void> {
+  /** When it has looked. Rejects with `ClusterAway`. */
+  async look(): Promise<number> {
     const words = (await this.#redis.run(scripts.look, `${this.#prefix}nodes`, [])) as string[];
-    this.#offers.see(readTable(words).runs, this.#time.now());
+    const now = this.#time.now();
+    this.#offers.see(readTable(words).runs, now);
+    return now;
   }
 
   get offers(): readonly NodeOffer[] {
     return this.#offers.live(this.#time.now());
   }
 
-  /** Those that have renewed their leases within so long before the last look. */
-  fresh(withinMs: number): readonly NodeOffer[] {
-    return this.#offers.fresh(withinMs);
+  renewedAfter(at: number): ReturnType<Offers['renewedAfter']> {
+    return this.#offers.renewedAfter(at);
   }
 
   /** Tells a run what to do; it reads that with its next renewal. Rejects with `ClusterAway`. */
