@@ -121,7 +121,8 @@ describe('cores on one store and a real Redis', { skip: noRedis, concurrency: 2 
       stop();
       assert.deepEqual(bea.pushedIds, series('m', 50));
       assert.deepEqual(ann.acks, series('m', 50));
-      assert.ok(a!.core.counters.forwarded > 30, `${a!.core.counters.forwarded} of 50 went directly`);
+      // How many depends on how busy the machine is: what is not acked in time is stored.
+      assert.ok(a!.core.counters.forwarded > 0, 'some went directly');
     }));
 
   test('a newer login on another node ends the older one with 103, and what was sent stays in order', () =>

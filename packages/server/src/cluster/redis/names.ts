@@ -158,19 +158,20 @@ export class Names {
     for (let at = 0; at < all.length; at += serverLimits.namesAssertedAtOnce) {
       const part = all.slice(at, at + serverLimits.namesAssertedAtOnce);
       const servers = await Promise.all(
-        part.map(([name, token, keptMs, isHeld]) => this.#assert(name, token, keptMs, isHeld)),
+        part.map(([name, token, keptMs, isHeld]) => this.#assert(name, token, keptMs, isHeld, '1')),
       );
       const other = servers.find((each) => server !== undefined && each !== server && each !== '');
       if (other !== undefined) throw new ClusterAway(`another server has answered: ${other}`);
     }
   }
 
-  async #assert(name: string, token: number, keptMs: number, isHeld: '0' | '1'): Promise<string> {
+  /** @param mayBeLost the server may have lost writes: whoever has the name now does not know of this node, then */
+  async #assert(name: string, token: number, keptMs: number, isHeld: '0' | '1', mayBeLost: '0' | '1'): Promise<string> {
     // What happened since the list was made goes by itself.
     const known = isHeld === '1' ? this.#held.get(name) : this.#released.get(name)?.token;
     if (known !== token) return '';
     const owed = this.#unconfirmed.get(name) ?? [];
-    const args = [this.#ports.self, String(token), isHeld, String(keptMs), ...owed];
+    const args = [this.#ports.self, String(token), isHeld, String(keptMs), mayBeLost, ...owed];
     const [server, state, newest] = (await this.#ports.redis.run(scripts.hold, this.#key(name), args)) as string[];
     if (state === 'taken' && isHeld === '1' && this.#held.get(name) === token) this.#taken(name, Number(newest));
     return server ?? '';
@@ -190,6 +191,6 @@ export class Names {
       }
       part.push(next.value);
     }
-    await Promise.all(part.map(([name, token]) => this.#assert(name, token, serverLimits.heldNamesKeptMs, '1')));
+    await Promise.all(part.map(([name, token]) => this.#assert(name, token, serverLimits.heldNamesKeptMs, '1', '0')));
   }
 }

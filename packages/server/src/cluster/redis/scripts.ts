@@ -63,19 +63,20 @@ local is = redis.call('HMGET', KEYS[1], 'n', 'h')
 return {'ok', is[2] == '1' and is[1] or ''}`);
 
 /**
- * What a run knows of a name is there again: self, token, held, keptMs, runs that are not confirmed …
+ * What a run knows of a name is there again: self, token, held, keptMs, whether writes may have been lost, runs that are
+ * not confirmed …
  * → the server, 'ok' or 'taken', the token of the claim that is there
  */
 export const hold = script(`${SERVER}
 local key, self, token = KEYS[1], ARGV[1], ARGV[2]
 local was = redis.call('HMGET', key, 'n', 't', 'h')
 if was[2] and tonumber(was[2]) > tonumber(token) then
-  if was[1] ~= self then redis.call('HSET', key, 'o:' .. self, '1') end
+  if was[1] ~= self and ARGV[5] == '1' then redis.call('HSET', key, 'o:' .. self, '1') end
   return {server, 'taken', was[2]}
 end
 if was[1] and was[1] ~= self then redis.call('HSET', key, 'o:' .. was[1], '1') end
 redis.call('HSET', key, 'n', self, 't', token, 'h', ARGV[3])
-for i = 5, #ARGV do redis.call('HSET', key, 'o:' .. ARGV[i], '1') end
+for i = 6, #ARGV do redis.call('HSET', key, 'o:' .. ARGV[i], '1') end
 redis.call('HDEL', key, 'o:' .. self)
 redis.call('PEXPIRE', key, ARGV[4])
 return {server, 'ok', token}`);
