@@ -12,7 +12,10 @@ import {
 } from './mqtt-wire.ts';
 
 test('packets have the bytes that mqtt-packet 9.0.2 gives them', () => {
-  assert.equal(connectPacket('device-7').toString('hex'), '101400044d5154540400000000086465766963652d37');
+  assert.equal(
+    connectPacket('device-7').toString('hex'),
+    '102e00044d51545404c0000000086465766963652d3700126465766963652d37406c6f63616c686f737400046e6f6e65',
+  );
   assert.equal(subscribePacket(1, 'bench/device-7').toString('hex'), '82130001000e62656e63682f6465766963652d3701');
   const { bytes, idAt } = publishTemplate('bench/device-7', Buffer.from('x'.repeat(200)));
   bytes.writeUInt16BE(0x1234, idAt);

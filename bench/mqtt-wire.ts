@@ -19,7 +19,8 @@ export const DISCONNECT = Buffer.from([PACKET.disconnect, 0]);
 
 const LENGTH_DIGITS_MAX = 4;
 const PROTOCOL_LEVEL = 4;
-const FLAGS_PERSISTENT = 0;
+/** A user name and a password; not a clean session. */
+const FLAGS = 0xc0;
 
 function remainingLength(size: number): Buffer {
   const digits: number[] = [];
@@ -41,9 +42,10 @@ function text(value: string): Buffer {
   return Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes]);
 }
 
-/** With a persistent session, without a keep-alive. */
+/** With a persistent session, without a keep-alive. The user name is one that ejabberd takes; the others take any. */
 export function connectPacket(clientId: string): Buffer {
-  return packet(PACKET.connect, text('MQTT'), Buffer.from([PROTOCOL_LEVEL, FLAGS_PERSISTENT, 0, 0]), text(clientId));
+  const head = Buffer.from([PROTOCOL_LEVEL, FLAGS, 0, 0]);
+  return packet(PACKET.connect, text('MQTT'), head, text(clientId), text(`${clientId}@localhost`), text('none'));
 }
 
 export function subscribePacket(packetId: number, topic: string): Buffer {

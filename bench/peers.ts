@@ -1,7 +1,7 @@
 // Other servers that are installed on the machine, to be measured in turn with ours: how each is found and started, and what
 // it holds of a message when it acks it.
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
@@ -19,6 +19,7 @@ export type Command = {
   args: string[];
   /** Where it will listen; null when it tells, as our own server does. */
   port: number | null;
+  env?: Record<string, string>;
 };
 
 export const PEER_NAMES = ['mosquitto', 'aedes', 'nats', 'ejabberd'] as const;
@@ -110,10 +111,44 @@ function aedes(modules: string): Peer | string {
   };
 }
 
+/** Debian's package: its command changes to a user of its own, so Erlang is started as that would. */
+function ejabberd(): Peer | string {
+  const [folder] = globSync('/usr/lib/*/ejabberd-*/ebin');
+  if (folder === undefined || versionOf('erl', ['-version']) === null) return "is not installed (Debian's, and erl)";
+  return {
+    name: 'ejabberd',
+    version: /ejabberd-([\d.]+)/.exec(folder)?.[1] ?? 'of unknown version',
+    durability: 'mod_mqtt with queues in memory',
+    command: async (data) => {
+      const port = await freePort();
+      const config = join(data, 'ejabberd.yml');
+      writeFileSync(
+        config,
+        `hosts: [localhost]
+loglevel: error
+listen: [{ port: ${port}, ip: "127.0.0.1", module: mod_mqtt, backlog: 1000 }]
+auth_method: anonymous
+anonymous_protocol: both
+allow_multiple_connections: true
+shaper_rules: {}
+modules:
+  mod_mqtt:
+    access_publish: { "#": [{ allow: all }] }
+    access_subscribe: { "#": [{ allow: all }] }
+`,
+      );
+      const env = { EJABBERD_CONFIG_PATH: resolve(config), EJABBERD_LOG_PATH: resolve(data, 'ejabberd.log') };
+      const args = ['-noinput', '-pa', folder, '-mnesia', 'dir', `"${resolve(data)}"`, '-s', 'ejabberd'];
+      return { file: 'erl', args, port, env };
+    },
+  };
+}
+
 /** The peer by this name; or why it cannot be measured, as the end of a sentence. */
 export function findPeer(name: string, modules: string): Peer | string {
   if (name === 'mosquitto') return mosquitto();
   if (name === 'nats') return nats();
   if (name === 'aedes') return aedes(modules);
+  if (name === 'ejabberd') return ejabberd();
   return 'is not known here: nobody has written how to start it (bench/peers.ts)';
 }

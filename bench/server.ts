@@ -26,9 +26,10 @@ const children = new Set<ChildProcess>();
 const dataDirectories = new Set<string>();
 
 /** The program with these arguments, on one core if it is given and can be. taskset execs, so the pid is the program's. */
-function start(core: number | null, program: string, args: string[]): ChildProcess {
+function start(core: number | null, program: string, args: string[], more: Record<string, string> = {}): ChildProcess {
+  const env = { ...PEER_ENV, ...more };
   const [command, prefix] = core !== null && canPin ? ['taskset', ['-c', String(core), program]] : [program, []];
-  const child = spawn(command, [...prefix, ...args], { cwd: ROOT, env: PEER_ENV, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, [...prefix, ...args], { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
   children.add(child);
   child.once('exit', () => children.delete(child));
   return child;
@@ -121,7 +122,7 @@ export async function startServer(
   const command = await commandOf(target, data, serverArgs, nodeArgs);
   const name = nameOf(target);
   const startedAtMs = performance.now();
-  const child = start(core, command.file, command.args);
+  const child = start(core, command.file, command.args, command.env);
   const lastLines: string[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<{ tcp: number; admin: number | null }>();
   child.stdout?.resume();
