@@ -222,9 +222,18 @@ export class Client implements LineOwner {
       case CMD.push:
         this.#pushed(line, data);
         break;
+      case CMD.fetch:
+        // Else it was sent along with a login that was refused for now.
+        if (codeOf(data) !== 300 || line.state === 'online') this.#unexpected(line, cmd, data);
+        break;
       default:
-        witness.broken('server error', `connection ${connection.id} was sent cmd ${cmd}: ${data.toString()}`);
+        this.#unexpected(line, cmd, data);
     }
+  }
+
+  #unexpected({ connection }: Line, cmd: number, data: Buffer): void {
+    const text = `connection ${connection.id} was sent cmd ${cmd}: ${data.toString()}`;
+    this.#ports.witness.broken('server error', text);
   }
 
   #loggedIn(line: Line): void {

@@ -26,10 +26,10 @@ export class Fleet {
   /** Messages before this one are settled: acked and received, or refused. */
   #settledTo = 0;
 
-  constructor(seed: number, count: number, port: () => number, trace: Trace) {
+  constructor(seed: number, count: number, port: () => number, trace: Trace, Judge: typeof Witness = Witness) {
     const random = new Random(seed, 1);
     this.#random = new Random(seed, 2);
-    this.witness = new Witness(() => performance.now(), this.messages, trace);
+    this.witness = new Judge(() => performance.now(), this.messages, trace);
     let connections = 0;
     const nextConnection = (): number => connections++;
     const parties: Party[] = Array.from({ length: count }, (_, i) =>

@@ -44,6 +44,11 @@ export class Witness extends History {
     return connection.run === this.run && !this.#isDown;
   }
 
+  /** Whether what is sent on it may be taken. */
+  protected mayBeTaken(connection: Connection): boolean {
+    return this.#isServed(connection);
+  }
+
   protected override overdueMs(connection: Connection, message: SentMessage): number {
     return Math.min(this.now(), connection.notBefore) - message.takenBy - message.ttl * 1000;
   }
@@ -111,7 +116,7 @@ export class Witness extends History {
   sent(connection: Connection, message: SentMessage, isStray: boolean): void {
     this.trace.note('sent', connection.id, message.id);
     if (isStray) this.#strays.add(message);
-    if (!this.#isServed(connection)) return;
+    if (!this.mayBeTaken(connection)) return;
     // Within a run it is known again by its msgId: clients send too few at once for that to be forgotten.
     if (message.acceptances > 0 && message.acceptedRun === this.run) this.place(message);
     else this.take(message);
