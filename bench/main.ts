@@ -39,7 +39,8 @@ const SCENARIOS: Record<string, Scenario> = {
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
-  flood: { steps: ['flood'], window: 20, pinned: true, quick: false, floor: false },
+  flood: { steps: ['flood'], window: 20, pinned: false, quick: false, floor: false },
+  'flood-pinned': { steps: ['flood'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
   'postgres-append': {
     steps: ['fill'],
