@@ -626,7 +626,7 @@ export class Mailbox {
     const messages: Message[] = [];
     for (const position of positions) {
       const stored = found.get(position);
-      const message = stored && this.#window.unpark(position, stored.msgId);
+      const message = stored && this.#window.unpark(position);
       if (message !== undefined) messages.push(message);
       else if (stored === undefined) {
         this.#windowBytes -= this.#window.dropParked(position);

@@ -7,9 +7,9 @@ const INTS = 6;
 const DOUBLES = 4;
 
 /**
- * Pushes of one session that its receiver has not acked for some time. They are in the store, so that numbers are enough to
- * know them by: 64 bytes each, where a `Message` takes about 400 that V8 looks through each time it collects. A thousand
- * receivers that never ack hold a quarter of a million of them.
+ * Pushes of one session that its receiver has not acked for some time. They are in the store, so that their msgIds and some
+ * numbers are enough: 64 bytes each and the msgId, where a `Message` takes about 400 that V8 looks through each time it
+ * collects. A thousand receivers that never ack hold a quarter of a million of them.
  */
 export class Parked {
   readonly #mailbox: Mailbox;
@@ -18,6 +18,8 @@ export class Parked {
   /** Of each: position, when it was pushed, `wall`, `ran`. */
   #doubles = new Float64Array(FIRST_ROWS * DOUBLES);
   #from: string[] = [];
+  /** A digest alone would not do: they are of many senders, and one could make an id that looks like another's. */
+  #msgIds: string[] = [];
   /** Bytes of content of all. */
   bytes = 0;
 
@@ -43,6 +45,7 @@ export class Parked {
     this.#ints.set([idLow, idHigh, hash, size, pushes, ttl], row * INTS);
     this.#doubles.set([position, pushedAt, wall, ran], row * DOUBLES);
     this.#from.push(message.from);
+    this.#msgIds.push(message.msgId);
     this.bytes += size;
   }
 
@@ -65,7 +68,7 @@ export class Parked {
     const { low, high } = digest;
     const ints = this.#ints;
     for (let row = 0, at = 0; row < rows; row++, at += INTS) {
-      if (ints[at] === low && ints[at + 1] === high) return row;
+      if (ints[at] === low && ints[at + 1] === high && this.#msgIds[row] === msgId) return row;
     }
     return -1;
   }
@@ -73,13 +76,13 @@ export class Parked {
   /** Takes the message with this msgId out; `undefined` when there is none. */
   take(msgId: string): Message | undefined {
     const row = this.#rowOf(msgId);
-    return row < 0 ? undefined : this.#takeRow(row, msgId);
+    return row < 0 ? undefined : this.#takeRow(row);
   }
 
   /** The same by its position. */
-  takeAt(position: number, msgId: string): Message | undefined {
+  takeAt(position: number): Message | undefined {
     const row = this.#rowAt(position);
-    return row < 0 ? undefined : this.#takeRow(row, msgId);
+    return row < 0 ? undefined : this.#takeRow(row);
   }
 
   /** Lets go of a message that the store does not have any more; returns its bytes. */
@@ -96,10 +99,11 @@ export class Parked {
     return -1;
   }
 
-  #takeRow(row: number, msgId: string): Message {
+  #takeRow(row: number): Message {
     const [hash, size, pushes, ttl] = this.#ints.subarray(row * INTS + 2, (row + 1) * INTS);
     const [position, pushedAt, wall, ran] = this.#doubles.subarray(row * DOUBLES, (row + 1) * DOUBLES);
-    const message = new Message(this.#mailbox, this.#from[row]!, msgId, undefined, hash!, wall!, ran!, ttl!, size!);
+    const [from, msgId] = [this.#from[row]!, this.#msgIds[row]!];
+    const message = new Message(this.#mailbox, from, msgId, undefined, hash!, wall!, ran!, ttl!, size!);
     message.stage = stage.stored;
     message.position = position!;
     message.pushedAt = pushedAt!;
@@ -117,6 +121,8 @@ export class Parked {
     this.#doubles.copyWithin(row * DOUBLES, last * DOUBLES, (last + 1) * DOUBLES);
     this.#from[row] = this.#from[last]!;
     this.#from.pop();
+    this.#msgIds[row] = this.#msgIds[last]!;
+    this.#msgIds.pop();
   }
 
   /** Calls with when each was pushed last, how often it was, and its bytes; one for which `isDue` is true is listed. */

@@ -101,8 +101,19 @@ describe('a push that has not moved', () => {
       window.parkedDue((pushedAt) => pushedAt < LATER),
       [2],
     );
-    assert.equal(window.unpark(1, 'm1')?.pushedAt, LATER);
-    assert.equal(window.unpark(1, 'm1'), undefined);
+    assert.equal(window.unpark(1)?.pushedAt, LATER);
+    assert.equal(window.unpark(1), undefined);
+  });
+
+  test('is not taken for another whose id has the same digest: somebody else may have made it so', () => {
+    const message = settled('m', 1);
+    const { idLow, idHigh } = new Message(mailbox, 'eve', 'forged', undefined, 7, 0, 0, 0);
+    Object.assign(message, { idLow, idHigh });
+    window.park(LATER);
+    assert.equal(window.parkedSize, 1);
+    assert.equal(window.has('forged'), false);
+    assert.equal(window.get('forged'), undefined);
+    assert.equal(window.unpark(1)?.msgId, 'm');
   });
 
   test('leaves its place when the store does not have it any more', () => {

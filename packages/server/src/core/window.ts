@@ -90,8 +90,8 @@ export class Window {
   }
 
   /** The parked message at this position, which is not parked any more; `undefined` when it was acked meanwhile. */
-  unpark(position: number, msgId: string): Message | undefined {
-    return this.#unparked(this.#parked?.takeAt(position, msgId));
+  unpark(position: number): Message | undefined {
+    return this.#unparked(this.#parked?.takeAt(position));
   }
 
   #unparked(message: Message | undefined): Message | undefined {
