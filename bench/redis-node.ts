@@ -3,6 +3,7 @@ import { parseRedisAddress } from '@hawser/server/cluster/redis/address';
 import { newRun, RedisCluster } from '@hawser/server/cluster/redis/cluster';
 import type { Packet } from '@hawser/server/core/packets';
 import type { Log, Time } from '@hawser/server/core/ports';
+import { systemTime } from '@hawser/server/time';
 import { Histogram } from './histogram.ts';
 
 export type Ask =
@@ -17,18 +18,7 @@ export type Told =
 const MSG = new TextEncoder().encode(JSON.stringify('x'.repeat(98)));
 const quiet = (): void => {};
 const log: Log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
-const time: Time = {
-  now: () => Math.floor(performance.now()),
-  wall: () => Date.now(),
-  ran: () => Math.floor(performance.now()),
-  after(ms, call) {
-    const timer = setTimeout(call, ms);
-    return { cancel: () => clearTimeout(timer) };
-  },
-  endOfTurn: (call) => {
-    setImmediate(call);
-  },
-};
+const time: Time = systemTime(0);
 
 const cluster = await RedisCluster.open({
   ...{ address: parseRedisAddress(process.argv[2] ?? ''), run: newRun(process.argv[3] ?? ''), time, log },

@@ -180,6 +180,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   { name: 'commitsAtOnceMax', happens: 'further commits of few messages wait for each other', sender: 'a later ack' },
   { name: 'commitsCountedForMs', happens: 'the time in which they are counted', sender: nothing },
   { name: 'commitSpacingMs', happens: 'a commit that waited begins', sender: nothing },
+  { name: 'commitSpacingBusyMs', happens: 'a commit that waited on a busy server begins', sender: nothing },
   { name: 'commitSmallMessagesMax', happens: 'a commit of so many does not wait', sender: nothing },
   { name: 'commitSmallBytesMax', happens: 'a commit of so many does not wait', sender: nothing },
   {

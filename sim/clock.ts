@@ -26,6 +26,9 @@ const TIMER_EARLY_MS = 0.6;
 const TIMER_LATE_MS = 2;
 /** Longest from a turn's first callback to its `setImmediate`. */
 const TURN_MS = 0.3;
+/** Of so many spells of so long the event loop is busy in one. */
+const BUSY_SPELL_MS = 700;
+const BUSY_EVERY = 3;
 
 /** Time as one run of the server sees it; nothing of it happens once the process has ended. */
 export class ServerTime implements Time {
@@ -75,6 +78,10 @@ export class ServerTime implements Time {
         event.call = undefined;
       },
     };
+  }
+
+  isBusy(): boolean {
+    return Math.floor(this.#scheduler.now / BUSY_SPELL_MS) % BUSY_EVERY === 0;
   }
 
   endOfTurn(call: () => void): void {

@@ -189,6 +189,13 @@ export const serverLimits = {
   commitsAtOnceMax: 10,
   commitsCountedForMs: 100,
   commitSpacingMs: 5,
+  /**
+   * While the event loop works for so much of its time, a commit of few messages begins so long after the one before: it
+   * would take from everybody else what a commit costs. Looked at every so often.
+   */
+  commitSpacingBusyMs: 40,
+  loopBusyPercent: 85,
+  loopBusyCheckMs: 100,
   /** A commit of so many messages, or bytes, does not wait. */
   commitSmallMessagesMax: 64,
   commitSmallBytesMax: 64 * KIB,

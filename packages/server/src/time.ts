@@ -1,3 +1,4 @@
+import { serverLimits } from '@hawser/protocol';
 import type { Time, Timer } from './core/ports.ts';
 
 /**
@@ -19,5 +20,22 @@ export function systemTime(ran: number | (() => number)): Time {
     endOfTurn(call: () => void): void {
       setImmediate(call);
     },
+    isBusy: loopLoad(),
+  };
+}
+
+/** Whether the event loop was busy between two looks at it. */
+function loopLoad(): () => boolean {
+  let seen = performance.eventLoopUtilization();
+  let seenAt = performance.now();
+  let isBusy = false;
+  return () => {
+    const now = performance.now();
+    if (now - seenAt < serverLimits.loopBusyCheckMs) return isBusy;
+    const current = performance.eventLoopUtilization();
+    isBusy = 100 * performance.eventLoopUtilization(current, seen).utilization >= serverLimits.loopBusyPercent;
+    seen = current;
+    seenAt = now;
+    return isBusy;
   };
 }

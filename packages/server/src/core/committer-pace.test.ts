@@ -5,12 +5,19 @@ import { Committer } from './committer.ts';
 import { Message } from './message.ts';
 import type { NewMessage, Store, Time } from './ports.ts';
 
-const { commitsAtOnceMax, commitsCountedForMs, commitSpacingMs, commitSmallMessagesMax, commitSmallBytesMax } =
-  serverLimits;
+const {
+  commitsAtOnceMax,
+  commitsCountedForMs,
+  commitSpacingMs,
+  commitSpacingBusyMs,
+  commitSmallMessagesMax,
+  commitSmallBytesMax,
+} = serverLimits;
 
 /** A committer on a clock that is moved by hand, with a store that syncs when it is told to. */
 class Bench {
   now = 0;
+  isBusy = false;
   /** Messages of each commit begun, and when it was. */
   readonly commits: { readonly msgIds: readonly string[]; readonly at: number }[] = [];
   readonly committed: string[] = [];
@@ -31,6 +38,7 @@ class Bench {
     };
     const time = {
       now: () => this.now,
+      isBusy: () => this.isBusy,
       endOfTurn: (call: () => void) => void this.#timers.push({ at: this.now, call }),
       after: (ms: number, call: () => void) => {
         const timer = { at: this.now + ms, call };
@@ -116,6 +124,27 @@ test('where small commits follow one another, they wait for more to go with them
   assert.deepEqual(bench.commits.at(-1), { msgIds: ['m13'], at: 2 * commitSpacingMs });
   await bench.sync();
   assert.equal(bench.committed.length, commitsAtOnceMax + 4);
+});
+
+test('while the server is busy, small commits keep a longer distance from the first on', async () => {
+  const bench = new Bench();
+  bench.isBusy = true;
+  await bench.commitsInTurn(1);
+  assert.deepEqual(bench.commits.at(-1), { msgIds: ['m0'], at: 0 });
+  bench.add();
+  bench.pass(commitSpacingBusyMs - 1);
+  bench.add();
+  assert.equal(bench.commits.length, 1);
+  bench.pass(1);
+  assert.deepEqual(bench.commits.at(-1), { msgIds: ['m1', 'm2'], at: commitSpacingBusyMs });
+  await bench.sync();
+  bench.add(commitSmallMessagesMax);
+  bench.pass(0);
+  assert.equal(bench.commits.at(-1)?.at, commitSpacingBusyMs);
+  await bench.sync();
+  bench.isBusy = false;
+  await bench.commitsInTurn(commitsAtOnceMax);
+  assert.equal(bench.commits.at(-1)?.at, commitSpacingBusyMs);
 });
 
 test('a commit of many messages does not wait, nor does one that is waiting and has become large', async () => {

@@ -17,7 +17,8 @@ export interface CommitOutcome {
  * of `add`, so a crash leaves a prefix.
  *
  * A commit costs much more than a message in it. So when small ones follow one another, each waits a few milliseconds
- * for more to go with it; a message that comes alone, or one of a few, never does.
+ * for more to go with it, and longer while the server has no time to spare; a message that comes alone, or one of a few,
+ * never does.
  */
 export class Committer {
   readonly #store: Store;
@@ -90,6 +91,7 @@ export class Committer {
   get #waitMs(): number {
     if (this.#isLarge || this.#idle.length > 0) return 0;
     const now = this.#time.now();
+    if (this.#time.isBusy()) return this.#begunAt + serverLimits.commitSpacingBusyMs - now;
     if (now - this.#countedFrom >= serverLimits.commitsCountedForMs) {
       this.#countedFrom = now;
       this.#counted = 0;

@@ -14,6 +14,7 @@ function surroundings() {
     wall: () => 0,
     ran: () => 0,
     endOfTurn: () => {},
+    isBusy: () => false,
     after(ms, call) {
       assert.equal(ms, serverLimits.expiryLogMs);
       timers.add(call);

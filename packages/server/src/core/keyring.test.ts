@@ -17,6 +17,7 @@ const time: Time = {
     return { cancel() {} };
   },
   endOfTurn: (call) => call(),
+  isBusy: () => false,
 };
 
 const rsa: Rsa = {

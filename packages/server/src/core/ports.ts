@@ -16,6 +16,8 @@ export interface Time {
   after(ms: number, call: () => void): Timer;
   /** Calls once, when everything that this event-loop turn brought has been handled. */
   endOfTurn(call: () => void): void;
+  /** Of late the event loop has hardly been without work (`loopBusyPercent`). */
+  isBusy(): boolean;
 }
 
 export interface Timer {

@@ -27,6 +27,7 @@ export const realTime: Time = {
   endOfTurn: (call) => {
     setImmediate(call);
   },
+  isBusy: () => false,
 };
 
 export async function until(isSo: () => boolean, what: string, ms = 60_000): Promise<void> {

@@ -13,6 +13,8 @@ export class VirtualTime implements Time {
   wallAheadMs = 1_700_000_000_000;
   /** How long the store had been in service before this run. */
   ranBeforeMs = 0;
+  /** Whether the event loop hardly rests. */
+  busy = false;
   readonly #alarms = new Set<Alarm>();
   #turn: (() => void)[] = [];
 
@@ -36,6 +38,10 @@ export class VirtualTime implements Time {
 
   endOfTurn(call: () => void): void {
     this.#turn.push(call);
+  }
+
+  isBusy(): boolean {
+    return this.busy;
   }
 
   /** The process has ended: nothing that was due happens. */
