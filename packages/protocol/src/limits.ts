@@ -179,6 +179,12 @@ export const serverLimits = {
   heapGarbageBytes: 24 * MIB,
   heapGrowthPercentLeast: 20,
   heapGrowthPercentMost: 300,
+  /**
+   * After so many new names were each looked for among the owners of bindings and messages, a filter of all owners is made:
+   * a power of two, ten bits a name for 800,000 owners. Beyond them it says less.
+   */
+  ownersLookupsMax: 1_000,
+  ownersFilterBytes: MIB,
   /** One group commit. */
   commitMessagesMax: 2_000,
   commitBytesMax: 4 * MIB,

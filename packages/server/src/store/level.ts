@@ -8,6 +8,7 @@ import { defaultInboxLimits, type InboxLimits } from './inbox.ts';
 import { Inboxes, type Removal } from './inboxes.ts';
 import { migrate } from './migrations.ts';
 import { Names } from './names.ts';
+import { Owners } from './owners.ts';
 import { checked, contentOf, described, metaKey, positionOf, range, SCHEMA, type StoredName, space } from './record.ts';
 import { SegmentReader } from './segment.ts';
 import type { DamagedRecord, ServedStore } from './served.ts';
@@ -30,6 +31,7 @@ export interface LevelStoreOptions {
   readonly onError: (error: unknown) => void;
   readonly limits?: InboxLimits;
   readonly inboxesKnownBytesMax?: number;
+  readonly ownersLookupsMax?: number;
   readonly positionsLeased?: number;
 }
 
@@ -37,6 +39,7 @@ export interface LevelStoreOptions {
 export class LevelStore implements ServedStore {
   readonly #db: LevelDb;
   readonly #writer: Writer;
+  readonly #owners: Owners;
   readonly #names: Names;
   readonly #inboxes: Inboxes;
   readonly #aside: Aside;
@@ -53,7 +56,8 @@ export class LevelStore implements ServedStore {
     this.#writer = new Writer(db, options.onError);
     this.#log = options.log;
     this.#aside = new Aside(options.log);
-    this.#names = new Names(db, this.#writer, this.#aside);
+    this.#owners = new Owners(db, this.#writer, options.ownersLookupsMax);
+    this.#names = new Names(db, this.#writer, this.#aside, this.#owners);
     this.#inboxes = new Inboxes({
       db,
       writer: this.#writer,
@@ -138,6 +142,7 @@ export class LevelStore implements ServedStore {
   async close(): Promise<void> {
     await this.#inboxes.settle();
     await this.#names.close();
+    await this.#owners.stop();
     await this.#writer.flush();
     await this.#db.close();
   }

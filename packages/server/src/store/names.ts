@@ -3,6 +3,8 @@ import { addedDevice, isNews, isUnused, provisionedDevice, seenDevice } from '..
 import type { DeviceRecord, Entry, NameRecord, Provision, Store } from '../core/ports.ts';
 import { type Aside, outcomeOf, standInFor } from './aside.ts';
 import { Locks } from './locks.ts';
+import type { Owners } from './owners.ts';
+import { Reader } from './reader.ts';
 import {
   checked,
   contentOf,
@@ -33,16 +35,20 @@ interface Pairs {
  */
 export class Names {
   readonly #db: LevelDb;
+  readonly #reader: Reader;
   readonly #writer: Writer;
   readonly #aside: Aside;
+  readonly #owners: Owners;
   readonly #locks = new Locks();
   /** The note that no device has a secret is taken away. */
   #hasSecrets = false;
 
-  constructor(db: LevelDb, writer: Writer, aside: Aside) {
+  constructor(db: LevelDb, writer: Writer, aside: Aside, owners: Owners) {
     this.#db = db;
+    this.#reader = new Reader(db);
     this.#writer = writer;
     this.#aside = aside;
+    this.#owners = owners;
   }
 
   /** Lets no further change in; resolves when those under way are done. */
@@ -51,7 +57,7 @@ export class Names {
   }
 
   async name(name: string): Promise<StoredName | undefined> {
-    const value = await this.#db.get(nameKey(name));
+    const value = await this.#reader.get(nameKey(name));
     if (value === undefined) return undefined;
     return decodeName(nameKey(name), value) ?? this.#locks.hold([name], () => this.#known(name));
   }
@@ -72,7 +78,7 @@ export class Names {
   /** The same, for who holds the name's lock: a damaged record is replaced. */
   async #known(name: string): Promise<StoredName | undefined> {
     const key = nameKey(name);
-    const value = await this.#db.get(key);
+    const value = await this.#reader.get(key);
     if (value === undefined) return undefined;
     const record = decodeName(key, value);
     if (record !== undefined) return record;
@@ -92,6 +98,7 @@ export class Names {
   }
 
   async #leftSomething(name: string): Promise<boolean> {
+    if (!this.#owners.mayOwn(name)) return false;
     for (const prefix of [pairKey('b', name, ''), pairKey('r', name, ''), inboxPrefix('m', name)]) {
       if ((await this.#db.keys({ ...range(prefix), limit: 1 }).all()).length > 0) return true;
     }

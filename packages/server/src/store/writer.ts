@@ -32,6 +32,7 @@ export class Writer {
   readonly #db: LevelDb;
   readonly #onError: (error: unknown) => void;
   #late: () => Late | undefined = () => undefined;
+  #seen: (operations: readonly Operation[]) => void = () => {};
   #next: Group = newGroup();
   #isWriting = false;
   #lazyTimer: NodeJS.Timeout | undefined;
@@ -51,6 +52,11 @@ export class Writer {
   /** Asks `late` for more operations whenever a group is about to be written. */
   addLate(late: () => Late | undefined): void {
     this.#late = late;
+  }
+
+  /** Shows to `seen` from now on whatever is to be written, before it is. */
+  watch(seen: (operations: readonly Operation[]) => void): void {
+    this.#seen = seen;
   }
 
   /** There are late operations: they are written soon, without sync. */
@@ -87,6 +93,7 @@ export class Writer {
   }
 
   #add(operations: readonly Operation[], isSynced: boolean, done: (error: unknown) => void): void {
+    this.#seen(operations);
     const group = this.#next;
     for (const operation of operations) group.operations.push(operation);
     group.done.push(done);
