@@ -12,7 +12,7 @@ type CrowdOptions = {
   keys: Keys;
   /** Connections that are not closed, logging in or (unless kept) logging out, at any time. */
   parallel: number;
-  /** Loopback addresses to come from: 127.0.0.2 and following; 0 leaves it to the system. */
+  /** Loopback addresses to come from: 127.0.0.2 and following. */
   sources: number;
   /** Keep the connections open once logged in. */
   keep: boolean;
@@ -55,7 +55,7 @@ export class Crowd implements LinkOwner {
     const { endpoint, keys, sources } = this.#options;
     this.#open++;
     this.#startedAtMs.push(performance.now());
-    new Link(endpoint, keys, this, number, sources === 0 ? null : `127.0.0.${2 + (number % sources)}`);
+    new Link(endpoint, keys, this, number, `127.0.0.${2 + (number % sources)}`);
   }
 
   #fail(text: string): void {

@@ -15,7 +15,7 @@ const HEARTBEATS_TIMEOUT_MS = 20_000;
 export async function idle(job: Job, keys: Keys): Promise<Outcome> {
   await sleep(SETTLE_BEFORE_MS);
   const before = residentKiB(job.pid);
-  const crowd = new Crowd({ endpoint: job.endpoint, keys, parallel: PARALLEL, sources: 0, keep: true });
+  const crowd = new Crowd({ endpoint: job.endpoint, keys, parallel: PARALLEL, sources: 8, keep: true });
   const resident: number[] = [];
   const violations: string[] = [];
   for (const goal of [CONNECTIONS / 2, CONNECTIONS]) {

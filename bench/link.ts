@@ -30,17 +30,13 @@ export class Link {
   #closing = false;
   #failure = '';
 
-  constructor(endpoint: Endpoint, keys: Keys, owner: LinkOwner, slot: number, source: string | null) {
+  constructor(endpoint: Endpoint, keys: Keys, owner: LinkOwner, slot: number, source: string) {
     this.keys = keys;
     this.owner = owner;
     this.slot = slot;
     const onread = { buffer: READ_BUFFER, callback: (size: number) => this.#read(size) };
     const { host, port } = endpoint;
-    this.#socket = connect(
-      source === null
-        ? { host, port, noDelay: true, onread }
-        : { host, port, noDelay: true, onread, localAddress: source },
-    );
+    this.#socket = connect({ host, port, noDelay: true, onread, localAddress: source });
     this.#socket.on('error', (error) => {
       this.#failure ||= error.message;
     });

@@ -5,6 +5,8 @@ import { CMD, type Envelope, type Keys } from './wire.ts';
 
 const ANSWER_TIMEOUT_MS = 30_000;
 const ATTEMPTS_MAX = 12;
+/** Several addresses, as clients have: one may open only so many connections a second. */
+const SOURCES = 8;
 
 type Waiting = { resolve: (answer: string) => void; reject: (error: Error) => void };
 
@@ -13,6 +15,7 @@ export class Setup implements LinkOwner {
   readonly #keys: Keys;
   readonly #waiting = new Map<Link, Waiting>();
   #lastId = 0;
+  #opened = 0;
 
   constructor(endpoint: Endpoint, keys: Keys) {
     this.#endpoint = endpoint;
@@ -49,7 +52,8 @@ export class Setup implements LinkOwner {
   }
 
   async open(slot: number): Promise<Link> {
-    const link = new Link(this.#endpoint, this.#keys, this, slot, null);
+    const source = `127.0.1.${1 + (this.#opened++ % SOURCES)}`;
+    const link = new Link(this.#endpoint, this.#keys, this, slot, source);
     await this.#answer(link, 'cmd 2');
     return link;
   }

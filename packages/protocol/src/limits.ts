@@ -100,7 +100,7 @@ export const serverLimits = {
   /** Connections of one address: a carrier's or a company's thousands come from one. */
   connectionsPerAddressMax: 20_000,
   /** New connections of one address in a second, and key exchanges of it; twice as many at once after a rest. */
-  handshakesPerAddressPerSecondMax: 2_000,
+  handshakesPerAddressPerSecondMax: 500,
   /** New connections in all in a second: half of what the event loop can do, so that the other half is for sessions. */
   connectionsPerSecondMax: 4_000,
   /**

@@ -301,7 +301,7 @@ const expected: Record<SettingName, Expectation> = {
     must: mustBeCount,
   },
   connectionsPerAddress: count('--connections-per-address', 'HAWSER_CONNECTIONS_PER_ADDRESS', 20_000),
-  handshakesPerAddress: count('--handshakes-per-address', 'HAWSER_HANDSHAKES_PER_ADDRESS', 2_000),
+  handshakesPerAddress: count('--handshakes-per-address', 'HAWSER_HANDSHAKES_PER_ADDRESS', 500),
   loginFailuresPerAddress: count('--login-failures-per-address', 'HAWSER_LOGIN_FAILURES_PER_ADDRESS', 720),
   registration: {
     option: '--registration',
