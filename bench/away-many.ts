@@ -28,12 +28,18 @@ const AFTERMATH_MS = 500;
 /** Longer than the second after which a backlog is pushed unasked. */
 const LEFTOVERS_MS = 2000;
 
-const deviceId = (receiver: number) => `device-${receiver}`;
+const deviceId = (receiver: number) => `absent-${receiver}`;
+const userId = (user: number) => `author-${user}`;
 const userOf = (receiver: number) => Math.floor(receiver / DEVICES_PER_USER);
 
-function pairOf(receiver: number, sender: Link | null, { window, payloadSize = PAYLOAD_SIZE }: Job): Pair {
-  const from = `user-${userOf(receiver)}`;
-  return new Pair(receiver, sender, from, deviceId(receiver), payloadSize, window, MESSAGES_PER_RECEIVER);
+function messagesEach({ messagesPerReceiver = MESSAGES_PER_RECEIVER }: Job): number {
+  return messagesPerReceiver;
+}
+
+function pairOf(receiver: number, sender: Link | null, job: Job): Pair {
+  const { window, payloadSize = PAYLOAD_SIZE } = job;
+  const from = userId(userOf(receiver));
+  return new Pair(receiver, sender, from, deviceId(receiver), payloadSize, window, messagesEach(job));
 }
 
 function postgresMs({ postgresPid }: Job): number {
@@ -47,7 +53,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
   const users = await inParallel(USERS, SETUP_PARALLEL, (user) => {
     const first = user * DEVICES_PER_USER;
     const devices = Array.from({ length: DEVICES_PER_USER }, (_, i) => deviceId(first + i));
-    return setup.user(`user-${user}`, devices, SHARED);
+    return setup.user(userId(user), devices, SHARED);
   });
   const setupSeconds = (performance.now() - setupAtMs) / 1000;
   const pairs = Array.from({ length: RECEIVERS }, (_, i) => pairOf(i, users[userOf(i)]!, job));
@@ -55,7 +61,7 @@ export async function fill(job: Job, keys: Keys): Promise<Outcome> {
   for (const link of users) link.owner = traffic;
   await sleep(SETTLE_BEFORE_MS);
 
-  const messages = RECEIVERS * MESSAGES_PER_RECEIVER;
+  const messages = RECEIVERS * messagesEach(job);
   const metricsBefore = await metrics(job.adminPort);
   const beforeKiB = residentKiB(job.pid);
   const anonymousBeforeKiB = anonymousKiB(job.pid);
@@ -131,7 +137,7 @@ export async function drain(job: Job, keys: Keys): Promise<Outcome> {
   const receiverAt = (slot: number) => slot * RETURNING_EVERY;
   const pairs = Array.from({ length: count }, (_, slot) => {
     const pair = pairOf(receiverAt(slot), null, job);
-    pair.sentBefore(MESSAGES_PER_RECEIVER);
+    pair.sentBefore(messagesEach(job));
     return pair;
   });
   const traffic = new Traffic(keys, pairs);

@@ -30,9 +30,20 @@ export type Job = {
   measureMs: number;
   /** Messages in flight per pair of sender and receiver. */
   window: number;
-  /** The PostgreSQL that the server stores in, and how long messages are, where that is measured. */
+  /** The PostgreSQL that the server stores in. */
   postgresPid?: number;
+} & Variation;
+
+/** What makes one scenario of another; each has its default where it is used. */
+export type Variation = {
+  /** Of a message, with its quotes. */
   payloadSize?: number;
+  pairs?: number;
+  /** Connections that are logged in and do nothing, beside the pairs. */
+  idle?: number;
+  messagesPerReceiver?: number;
+  /** To all stuck receivers together. */
+  stuckPerSecond?: number;
 };
 
 export type Outcome = {

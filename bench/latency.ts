@@ -111,7 +111,7 @@ export async function measureLatency(job: Job, load: Load, isPartOfMaximum: bool
 }
 
 async function loadOf(job: Job, keys: Keys): Promise<Load> {
-  const { links, pairs } = await oneToOne(new Setup(job.endpoint, keys), Infinity);
+  const { links, pairs } = await oneToOne(new Setup(job.endpoint, keys), { window: Infinity });
   return new Traffic(keys, pairs, links);
 }
 

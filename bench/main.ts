@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Postgres } from '../scripts/postgres.ts';
-import type { Job, Kind, Outcome } from './job.ts';
+import type { Job, Kind, Outcome, Variation } from './job.ts';
 import { page } from './page.ts';
 import { findPeer, PEER_NAMES, type Peer } from './peers.ts';
 import { runRedisBus } from './redis-bus.ts';
@@ -23,13 +23,39 @@ type Scenario = {
   quick: boolean;
   /** Whether the floor can do it. */
   floor: boolean;
-  /** The server stores in a PostgreSQL of its own; messages have so many bytes. */
-  postgres?: { payloadSize: number };
+  /** The server stores in a PostgreSQL of its own. */
+  postgres?: boolean;
+  vary?: Variation;
 };
 
 const SCENARIOS: Record<string, Scenario> = {
   throughput: { steps: ['throughput'], window: 20, pinned: true, quick: true, floor: true },
   'throughput-1': { steps: ['throughput'], window: 1, pinned: true, quick: true, floor: true },
+  'throughput-16b': {
+    steps: ['throughput'],
+    window: 20,
+    pinned: true,
+    quick: false,
+    floor: true,
+    vary: { payloadSize: 16 },
+  },
+  'throughput-1k': {
+    steps: ['throughput'],
+    window: 20,
+    pinned: true,
+    quick: false,
+    floor: true,
+    vary: { payloadSize: 1024 },
+  },
+  'throughput-5': { steps: ['throughput'], window: 20, pinned: true, quick: false, floor: true, vary: { pairs: 5 } },
+  'throughput-18k': {
+    steps: ['throughput'],
+    window: 20,
+    pinned: true,
+    quick: false,
+    floor: true,
+    vary: { idle: 17_900 },
+  },
   latency: { steps: ['latency'], window: 0, pinned: true, quick: false, floor: true },
   'latency-80': { steps: ['latency80'], window: 0, pinned: true, quick: false, floor: true },
   'fan-in': { steps: ['fanIn'], window: 1, pinned: true, quick: false, floor: true },
@@ -39,6 +65,7 @@ const SCENARIOS: Record<string, Scenario> = {
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
+  'stuck-2': { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false, vary: { stuckPerSecond: 2000 } },
   flood: { steps: ['flood'], window: 20, pinned: false, quick: false, floor: false },
   'flood-pinned': { steps: ['flood'], window: 20, pinned: true, quick: false, floor: false },
   'away-many': { steps: ['fill', 'drain'], window: 1, pinned: true, quick: false, floor: false },
@@ -48,10 +75,19 @@ const SCENARIOS: Record<string, Scenario> = {
     pinned: false,
     quick: false,
     floor: false,
-    postgres: { payloadSize: 200 },
+    postgres: true,
+    vary: { payloadSize: 200 },
   },
   'redis-bus': { steps: ['redis bus'], window: 20, pinned: true, quick: false, floor: false },
   'redis-bus-1': { steps: ['redis bus'], window: 1, pinned: true, quick: false, floor: false },
+  'stored-10m': {
+    steps: ['fill', 'restart', 'throughput'],
+    window: 20,
+    pinned: true,
+    quick: false,
+    floor: false,
+    vary: { messagesPerReceiver: 1000 },
+  },
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
@@ -140,7 +176,7 @@ function words(text: string): string[] {
 }
 
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
-  const { steps, window, pinned, postgres } = SCENARIOS[name]!;
+  const { steps, window, pinned, postgres = false, vary } = SCENARIOS[name]!;
   const [serverArgs, nodeArgs] = [words(options['server-args']), words(options['node-args'])];
   const all: Run = { scenario: name, target: nameOf(target), run, figures: {}, violations: [], series: {} };
   const add = ({ figures, violations, series }: Outcome) => {
@@ -155,7 +191,7 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
   }
   const data = makeData(options.data);
   // As it comes, so that what is committed is synced; in the same file system as all other data.
-  await using database = postgres && (await Postgres.start([], options.data));
+  await using database = postgres ? await Postgres.start([], options.data) : undefined;
   if (database !== undefined) serverArgs.push('--postgres', database.url());
   const start = () => startServer(target, pinned ? 0 : null, data, serverArgs, nodeArgs);
   try {
@@ -168,8 +204,8 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
       } else if (step !== 'redis bus') {
         const { pid, endpoint, adminPort } = server;
         const kind = typeof target === 'string' ? step : PEER_STEPS[step]!;
-        const job: Job = { kind, endpoint, adminPort, pid, warmUpMs, measureMs, window };
-        if (database !== undefined) Object.assign(job, postgres, { postgresPid: database.pid });
+        const job: Job = { kind, endpoint, adminPort, pid, warmUpMs, measureMs, window, ...vary };
+        if (database !== undefined) job.postgresPid = database.pid;
         add(await generate(pinned ? 1 : null, job));
       }
     }

@@ -20,8 +20,6 @@ const STUCK_PAYLOAD_SIZE = 1000;
 const STUCK_WINDOW = 4;
 /** More than the 256 unacked pushes of a session: from there on its window is full, and the rest is on disk. */
 const FILL_PER_STUCK = 280;
-/** To all stuck receivers together. */
-const STUCK_PER_SECOND = 2000;
 const TICK_MS = 10;
 /** What a late tick catches up on. */
 const OFFERS_PER_TICK_MAX = 200;
@@ -71,11 +69,13 @@ class Pacer {
   /** Messages that a full window kept back: they are not sent later. */
   heldBack = 0;
   readonly #traffic: Traffic;
+  readonly #perSecond: number;
   #timer: NodeJS.Timeout | undefined;
   #next = 0;
 
-  constructor(traffic: Traffic) {
+  constructor(traffic: Traffic, perSecond: number) {
     this.#traffic = traffic;
+    this.#perSecond = perSecond;
   }
 
   start(): void {
@@ -83,7 +83,7 @@ class Pacer {
     let due = 0;
     this.#timer = setInterval(() => {
       const nowMs = performance.now();
-      due = Math.min(OFFERS_PER_TICK_MAX, due + ((nowMs - lastMs) * STUCK_PER_SECOND) / 1000);
+      due = Math.min(OFFERS_PER_TICK_MAX, due + ((nowMs - lastMs) * this.#perSecond) / 1000);
       lastMs = nowMs;
       for (; due >= 1; due--) this.#offer();
     }, TICK_MS);
@@ -285,7 +285,7 @@ export async function stuck(job: Job, keys: Keys): Promise<Outcome> {
   toStuck.start();
   await until(() => toStuck.acked === STUCK * FILL_PER_STUCK, FILL_TIMEOUT_MS);
 
-  const pacer = new Pacer(toStuck);
+  const pacer = new Pacer(toStuck, job.stuckPerSecond ?? STUCK);
   honest.start();
   pacer.start();
   await sleep(WARM_UP_MS);

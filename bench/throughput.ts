@@ -1,5 +1,6 @@
 // As fast as the acks come: users to their devices, a thousand devices to one user, one user to a thousand devices.
-import type { Job, Outcome } from './job.ts';
+import { Crowd } from './crowd.ts';
+import { type Job, type Outcome, until } from './job.ts';
 import type { Link } from './link.ts';
 import { Pair } from './pair.ts';
 import { saturate } from './saturate.ts';
@@ -9,6 +10,11 @@ import type { Keys } from './wire.ts';
 
 const PAIRS = 50;
 const PAYLOAD_SIZE = 100;
+const IDLE_PARALLEL = 64;
+const IDLE_SOURCES = 8;
+const IDLE_TIMEOUT_MS = 60_000;
+/** Within the time after which the server closes who says nothing. */
+const HEARTBEAT_MS = 20_000;
 const SETUP_PARALLEL = 4;
 const MANY = 1000;
 const MANY_PARALLEL = 16;
@@ -16,13 +22,14 @@ const MANY_PARALLEL = 16;
 type Shape = { links: Link[]; pairs: Pair[] };
 
 /** The 50 pairs of most scenarios. */
-export async function oneToOne(setup: Setup, window: number): Promise<Shape> {
-  const devices = await inParallel(PAIRS, SETUP_PARALLEL, (index) => setup.device(`device-${index}`, index));
-  const users = await inParallel(PAIRS, SETUP_PARALLEL, (index) =>
+export async function oneToOne(setup: Setup, job: Pick<Job, 'window' | 'pairs' | 'payloadSize'>): Promise<Shape> {
+  const { window, pairs: count = PAIRS, payloadSize = PAYLOAD_SIZE } = job;
+  const devices = await inParallel(count, SETUP_PARALLEL, (index) => setup.device(`device-${index}`, index));
+  const users = await inParallel(count, SETUP_PARALLEL, (index) =>
     setup.user(`user-${index}`, [`device-${index}`], index),
   );
   const pairs = users.map(
-    (user, index) => new Pair(index, user, `user-${index}`, `device-${index}`, PAYLOAD_SIZE, window, Infinity),
+    (user, index) => new Pair(index, user, `user-${index}`, `device-${index}`, payloadSize, window, Infinity),
   );
   return { links: [...devices, ...users], pairs };
 }
@@ -34,7 +41,7 @@ async function many(setup: Setup): Promise<{ devices: Link[]; user: Link }> {
   return { devices, user: await setup.user('user', ids, SHARED) };
 }
 
-async function manyToOne(setup: Setup, window: number): Promise<Shape> {
+async function manyToOne(setup: Setup, { window }: Job): Promise<Shape> {
   const { devices, user } = await many(setup);
   const pairs = devices.map(
     (device, index) => new Pair(index, device, `device-${index}`, 'user', PAYLOAD_SIZE, window, Infinity),
@@ -42,7 +49,7 @@ async function manyToOne(setup: Setup, window: number): Promise<Shape> {
   return { links: [...devices, user], pairs };
 }
 
-async function oneToMany(setup: Setup, window: number): Promise<Shape> {
+async function oneToMany(setup: Setup, { window }: Job): Promise<Shape> {
   const { devices, user } = await many(setup);
   const pairs = devices.map(
     (_, index) => new Pair(index, user, 'user', `device-${index}`, PAYLOAD_SIZE, window, Infinity),
@@ -50,9 +57,26 @@ async function oneToMany(setup: Setup, window: number): Promise<Shape> {
   return { links: [...devices, user], pairs };
 }
 
-async function measure(job: Job, keys: Keys, shape: typeof oneToOne): Promise<Outcome> {
-  const { links, pairs } = await shape(new Setup(job.endpoint, keys), job.window);
+/** Connections that log in, stay and send heartbeats; returns what was wrong with them, and ends them. */
+async function idleBeside({ endpoint, idle = 0 }: Job, keys: Keys): Promise<() => string[]> {
+  const crowd = new Crowd({ endpoint, keys, parallel: IDLE_PARALLEL, sources: IDLE_SOURCES, keep: true });
+  crowd.run(idle);
+  const timer = setInterval(() => crowd.sendHeartbeats(), HEARTBEAT_MS);
+  await until(() => crowd.loggedIn === idle, IDLE_TIMEOUT_MS);
+  return () => {
+    clearInterval(timer);
+    const failures = [...crowd.failures];
+    if (crowd.loggedIn !== idle) failures.push(`${crowd.loggedIn} of ${idle} logged in`);
+    crowd.closeAll();
+    return failures;
+  };
+}
+
+async function measure(job: Job, keys: Keys, shape: (setup: Setup, job: Job) => Promise<Shape>): Promise<Outcome> {
+  const endIdle = await idleBeside(job, keys);
+  const { links, pairs } = await shape(new Setup(job.endpoint, keys), job);
   const outcome = await saturate(job, new Traffic(keys, pairs, links));
+  outcome.violations.push(...endIdle());
   outcome.figures.parsedPushes = pairs.reduce((sum, pair) => sum + pair.parsed, 0);
   return outcome;
 }
