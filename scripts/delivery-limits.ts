@@ -57,9 +57,16 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     sender: waits,
     metric: 'process_resident_memory_bytes',
   },
+  { name: 'ownersLookupsMax', happens: 'a filter of all owners is made', sender: nothing },
+  {
+    name: 'ownersFilterBytes',
+    happens: 'a name that owns nothing may pass for one that does, and is looked for',
+    sender: nothing,
+  },
   { name: 'heapGarbageBytes', happens: 'the heap is collected', sender: nothing },
   { name: 'heapGrowthPercentLeast', happens: 'a large heap may gather at least so much', sender: nothing },
   { name: 'heapGrowthPercentMost', happens: 'a small heap may gather at most so much', sender: nothing },
+  { name: 'wireBytesPerCollection', happens: 'young buffers are collected', sender: nothing },
   { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
   { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
   {
@@ -181,6 +188,8 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   { name: 'commitsCountedForMs', happens: 'the time in which they are counted', sender: nothing },
   { name: 'commitSpacingMs', happens: 'a commit that waited begins', sender: nothing },
   { name: 'commitSpacingBusyMs', happens: 'a commit that waited on a busy server begins', sender: nothing },
+  { name: 'loopBusyPercent', happens: 'the server counts as busy', sender: nothing },
+  { name: 'loopBusyCheckMs', happens: 'it is looked whether the server is busy', sender: nothing },
   { name: 'commitSmallMessagesMax', happens: 'a commit of so many does not wait', sender: nothing },
   { name: 'commitSmallBytesMax', happens: 'a commit of so many does not wait', sender: nothing },
   {

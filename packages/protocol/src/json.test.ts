@@ -795,3 +795,27 @@ test('fields are looked for in objects only', () => {
     assert.equal(fields.find(utf8(text), 0), NOT_FOUND, text);
   }
 });
+
+test('long strings end, and are no strings, where JSON.parse says so, wherever the byte that matters is', () => {
+  const special = [0x22, 0x5c, 0x00, 0x1f, 0x20, 0x7f, 0x80, 0xc3, 0xff, 0x0a];
+  for (const lead of [0, 1, 2, 3]) {
+    for (let at = 1; at < 150; at++) {
+      for (const byte of special) {
+        const bytes = Buffer.alloc(lead + 160, 'x');
+        bytes[lead] = 0x22;
+        bytes[lead + at] = byte;
+        bytes[bytes.length - 1] = 0x22;
+        const view = bytes.subarray(lead);
+        const end = byte === 0x22 ? at + 1 : 160;
+        const isString = byte === 0x22 || (byte >= 0x20 && byte < 0x80 && byte !== 0x5c);
+        assert.equal(scanString(view, 0), isString ? end : -1, `${byte} at ${at}`);
+        if (isString) assert.equal(typeof JSON.parse(view.toString('utf8', 0, end)), 'string');
+      }
+      // Characters of several bytes, and escapes, at every place.
+      const text = JSON.stringify(`${'x'.repeat(at)}Łódź \\ " ${'y'.repeat(70)}`);
+      const bytes = Buffer.from(`${text},`);
+      assert.equal(scanString(bytes, 0), bytes.length - 1);
+      assert.equal(scanString(bytes.subarray(0, -2), 0), -1);
+    }
+  }
+});

@@ -179,6 +179,8 @@ export const serverLimits = {
   heapGarbageBytes: 24 * MIB,
   heapGrowthPercentLeast: 20,
   heapGrowthPercentMost: 300,
+  /** Bytes received and sent after which buffers of the young generation are collected, if nothing else had that done. */
+  wireBytesPerCollection: 7 * MIB,
   /**
    * After so many new names were each looked for among the owners of bindings and messages, a filter of all owners is made:
    * a power of two, ten bits a name for 800,000 owners. Beyond them it says less.

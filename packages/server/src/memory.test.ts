@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { mock, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
-import { boundGarbage, heapGrowthPercent, watchMemory } from './memory.ts';
+import { BufferGarbage, boundGarbage, heapGrowthPercent, watchMemory } from './memory.ts';
 
 test('the gate shuts beyond one mark and opens below a lower one, saying so once each time', () => {
   mock.timers.enable({ apis: ['setInterval'] });
@@ -73,4 +74,44 @@ test('a heap through which objects stream keeps to the bound on garbage', async 
   unbound();
   assert.equal(alive.length, 300_000);
   assert.ok(most < 260 * 2 ** 20, `${Math.round(most / 2 ** 20)} MiB`);
+});
+
+test('buffers are collected after so many bytes on the wire, counted from the last collection of any kind', () => {
+  let collections = 0;
+  const garbage = new BufferGarbage(() => collections++);
+  const every = serverLimits.wireBytesPerCollection;
+  try {
+    garbage.turnEnded(every - 1);
+    assert.equal(collections, 0);
+    garbage.turnEnded(every);
+    assert.equal(collections, 1);
+    garbage.turnEnded(2 * every - 1);
+    garbage.collected();
+    garbage.turnEnded(3 * every - 2);
+    assert.equal(collections, 1);
+    garbage.turnEnded(3 * every - 1);
+    assert.equal(collections, 2);
+  } finally {
+    garbage.stop();
+  }
+});
+
+test('the young generation is collected when asked for, and not the whole heap', async () => {
+  const kinds: unknown[] = [];
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) kinds.push((entry as { detail?: { kind?: number } }).detail?.kind);
+  });
+  const garbage = new BufferGarbage();
+  try {
+    // What was under way is over.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    observer.observe({ entryTypes: ['gc'] });
+    garbage.turnEnded(serverLimits.wireBytesPerCollection);
+    while (kinds.length === 0) await new Promise(setImmediate);
+    assert.ok(kinds.includes(constants.NODE_PERFORMANCE_GC_MINOR));
+    assert.ok(!kinds.includes(constants.NODE_PERFORMANCE_GC_MAJOR));
+  } finally {
+    observer.disconnect();
+    garbage.stop();
+  }
 });

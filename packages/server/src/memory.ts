@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { constants, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks';
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { serverLimits } from '@hawser/protocol';
 
 /** How much of what it may use the process uses, in percent: the worse of its heap and its memory as a whole. */
@@ -32,6 +33,48 @@ export function boundGarbage(): () => void {
   });
   observer.observe({ entryTypes: ['gc'] });
   return () => observer.disconnect();
+}
+
+/**
+ * Has the young generation collected after so many bytes on the wire, unless that has just happened. V8 counts buffers, four
+ * bytes of them for each on the wire, as it counts what has grown old: without this, messages of a kilobyte have the whole
+ * heap looked through ten times a second, though hardly a buffer lives for longer than a turn.
+ */
+export class BufferGarbage {
+  readonly #collect: () => void;
+  readonly #observer: PerformanceObserver;
+  #wireBytes = 0;
+  #collectedAt = 0;
+
+  constructor(collect: () => void = minorCollection()) {
+    this.#collect = collect;
+    this.#observer = new PerformanceObserver(() => this.collected());
+    this.#observer.observe({ entryTypes: ['gc'] });
+  }
+
+  /** @param wireBytes received and sent since start */
+  turnEnded(wireBytes: number): void {
+    this.#wireBytes = wireBytes;
+    if (wireBytes - this.#collectedAt < serverLimits.wireBytesPerCollection) return;
+    this.collected();
+    this.#collect();
+  }
+
+  /** There was a collection, of whatever kind. */
+  collected(): void {
+    this.#collectedAt = this.#wireBytes;
+  }
+
+  stop(): void {
+    this.#observer.disconnect();
+  }
+}
+
+/** What V8 offers under a flag; where it does not, its own times are as good as it gets. */
+function minorCollection(): () => void {
+  setFlagsFromString('--expose-gc');
+  const gc: unknown = runInNewContext('typeof gc === "function" ? gc : undefined');
+  return typeof gc === 'function' ? () => void gc({ type: 'minor' }) : () => {};
 }
 
 function isMajor(entry: PerformanceEntry & { readonly detail?: unknown }): boolean {

@@ -10,6 +10,7 @@ import type { Witness } from './cluster/witness.ts';
 import { Core } from './core/core.ts';
 import { ClusterAway, type Log, type Time } from './core/ports.ts';
 import { systemDigests } from './digests.ts';
+import { BufferGarbage } from './memory.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
 import { PostgresStore } from './store/postgres/store.ts';
@@ -45,7 +46,9 @@ export async function openParts(
   const cluster = await joinCluster(store, settings, run, time, log);
   const rsa = new WorkerRsa();
   const passwords = new WorkerPasswords();
+  const garbage = new BufferGarbage();
   const closeAll = async (): Promise<void> => {
+    garbage.stop();
     // Nothing of this run is stored any more: others need not wait for its lease.
     await cluster?.leave();
     await Promise.all([store.close(), rsa.close(), passwords.close()]);
@@ -63,6 +66,7 @@ export async function openParts(
         cluster,
         onFatal,
         createCipher: (key) => new NodeCipher(key),
+        turnEnded: (wireBytes) => garbage.turnEnded(wireBytes),
       },
       {
         loginTimeoutMs: settings.loginTimeout,

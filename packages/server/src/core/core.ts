@@ -38,6 +38,8 @@ export interface CorePorts {
   readonly digests: Digests;
   readonly rsa: Rsa;
   readonly createCipher: (key: Uint8Array) => Cipher;
+  /** Told at the end of each turn that wrote something how many bytes have come and gone since start. */
+  readonly turnEnded?: ((wireBytes: number) => void) | undefined;
   /** The other nodes; a server that is alone has none. */
   readonly cluster?: Cluster | undefined;
   /** The store failed for good, or this node is fenced (`Fenced`): the server must not go on. Called once. */
@@ -69,6 +71,7 @@ export class Core implements Services {
   readonly #store: Store;
   readonly #cluster: Cluster | undefined;
   readonly #onFatal: (error: unknown) => void;
+  readonly #turnEnded: ((wireBytes: number) => void) | undefined;
   readonly #sessions = new Set<Session>();
   #dirty: Session[] = [];
   #unfinishedBytes = 0;
@@ -108,6 +111,7 @@ export class Core implements Services {
     });
     this.deviceLists = new DeviceLists(ports.store, this.directory, ports.cluster, ports.time);
     this.#onFatal = ports.onFatal;
+    this.#turnEnded = ports.turnEnded;
     const { cluster } = ports;
     const { accounts, directory, delivery, counters } = this;
     this.deviceSweep = new DeviceSweep({
@@ -172,6 +176,7 @@ export class Core implements Services {
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const session of dirty) session.flush();
+    this.#turnEnded?.(this.counters.bytesReceived + this.counters.bytesSent);
   }
 
   get connections(): number {

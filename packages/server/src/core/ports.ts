@@ -38,7 +38,7 @@ export interface Wire {
   readonly unsentBytes: number;
   /** When a write last completed (`Time.now`); 0 before the first. */
   readonly wroteAt: number;
-  /** One system call; the bytes are the wire's from then on. Never throws, does nothing once ended. */
+  /** One system call. Copies the bytes, which are written over afterwards. Never throws, does nothing once ended. */
   write(bytes: Uint8Array): void;
   /** After this nothing is received until `resume`. */
   pause(): void;
