@@ -26,9 +26,13 @@ test('all IPv6 addresses of a /64 are one, however they are written, and those o
   assert.equal(addressKey('::1'), '0:0:0:0::/64');
 });
 
+test('connections whose address is not known are one stranger, not the server itself', () => {
+  assert.notEqual(addressKey(''), '');
+  assert.equal(addressKey(''), addressKey(''));
+});
+
 test('what is no address stands for itself', () => {
   for (const text of [
-    '',
     'localhost',
     '::1::',
     '1:2:3',

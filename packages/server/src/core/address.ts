@@ -1,8 +1,10 @@
 /**
  * What limits count as one address: IPv4 as it is, IPv4 within IPv6 as IPv4, any other IPv6 by its /64, since whoever has
- * one address of a /64 can use them all. What is no address stands for itself.
+ * one address of a /64 can use them all. What is no address stands for itself, and those of which none is known are one
+ * address together: never `''`, which stands for the server itself.
  */
 export function addressKey(address: string): string {
+  if (address === '') return UNKNOWN;
   if (!address.includes(':')) return address;
   const zone = address.indexOf('%');
   const groups = groupsOf(zone < 0 ? address : address.slice(0, zone));
@@ -14,6 +16,8 @@ export function addressKey(address: string): string {
     .map((group) => group.toString(16))
     .join(':')}::/64`;
 }
+
+const UNKNOWN = 'unknown';
 
 /** The eight numbers of an IPv6 address. */
 function groupsOf(text: string): number[] | undefined {
