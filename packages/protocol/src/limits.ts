@@ -51,6 +51,8 @@ export const serverLimits = {
   descriptorsReserved: 200,
   /** A connection with no login after this is closed. */
   loginTimeoutMs: 60 * SECOND_MS,
+  /** A login that fails begins that time anew; a connection has it so often in all, lest it be refused and stay for ever. */
+  loginTimeoutsMax: 10,
   /** A connection from which nothing came for this long is closed. Five of a client's heartbeats. */
   idleTimeoutMs: 150 * SECOND_MS,
   /** From the first byte of a frame to its last: a frame dribbled for longer closes the connection. */

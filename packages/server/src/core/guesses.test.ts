@@ -149,6 +149,30 @@ test('who mistypes ten times is answered at once, then after 20 s, and then is l
   assert.equal(codes(client).at(-1), 100);
 });
 
+for (const [what, body] of [
+  ['that make no sense', {}],
+  ['under a name that cannot be', { id: '' }],
+  ['with a secret that comes too late', { id: 'lamp', secret: 'late' }],
+] as const) {
+  test(`logins ${what}, which cost nothing, keep a connection for ten times the deadline and no longer`, async () => {
+    const lamp = bench.connect(OWNER);
+    lamp.request(cmd.authenticate, { id: 'lamp' });
+    await bench.settle();
+    lamp.vanish();
+    const client = bench.connect(OWNER);
+    const { loginTimeoutMs, loginTimeoutsMax } = serverLimits;
+    let minutes = 0;
+    while (!client.isEnded && minutes < 60) {
+      client.request(cmd.authenticate, body, `${minutes++}`);
+      await bench.pass(loginTimeoutMs - 1_000);
+    }
+    assert.ok(minutes <= loginTimeoutsMax + 1, `it is there after ${minutes} minutes`);
+    assert.ok(minutes >= loginTimeoutsMax, `it was closed after ${minutes} minutes`);
+    assert.equal(bench.core.counters.closed.loginTimeout, 1);
+    assert.ok(codes(client).every((code) => code === 200));
+  });
+}
+
 test('a login that waits is not ended by the deadline for logins, and what is behind it waits, too', async () => {
   bench = await Bench.open({ loginTimeoutMs: 5_000 });
   await bench.away('owner');

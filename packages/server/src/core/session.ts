@@ -97,6 +97,7 @@ export class Session {
 
   #receivedAt: number;
   #loginDeadline: number;
+  #loginsFailed = 0;
   #frameBegunAt = 0;
   #unfinishedBytes = 0;
   /** Since when frames and bytes are counted, about a second. */
@@ -331,6 +332,7 @@ export class Session {
 
   /** A login was received and failed: the client has the time of a new connection to send another. */
   loginFailed(): void {
+    if (++this.#loginsFailed >= serverLimits.loginTimeoutsMax) return;
     this.#loginDeadline = this.services.time.now() + this.services.options.loginTimeoutMs;
   }
 
