@@ -137,6 +137,11 @@ export const serverLimits = {
   /** Registrations tried by one address in an hour, and by all: room for a company's first day. All at once if need be. */
   registrationsPerAddressPerHourMax: 1_000,
   registrationsPerHourMax: 20_000,
+  /**
+   * Devices that become known by way of one address in a minute, after as many as it may have connections, which is a fleet's
+   * first day: with 8 KiB each they take 12 GB of the disk in a day.
+   */
+  newNamesPerAddressPerMinuteMax: 1_000,
   /** Devices that a user adds and removes at once (all it may have), then in a second; what is more waits. */
   bindingsAtOnceMax: 1_000,
   bindingsPerSecondMax: 10,

@@ -87,6 +87,7 @@ export async function openParts(
           handshakesPerAddressPerSecondMax: settings.handshakesPerAddress,
           loginFailuresPerAddressPerHourMax: settings.loginFailuresPerAddress,
           registrationsPerAddressPerHourMax: settings.registrationsPerAddress,
+          newNamesPerAddressPerMinuteMax: settings.newDevicesPerAddress,
           sessionFramesPerSecondMax: settings.sessionFrames,
           sessionBytesPerSecondMax: settings.sessionBytes,
         },

@@ -312,6 +312,7 @@ const expected: Record<SettingName, Expectation> = {
     must: 'must be open or closed',
   },
   registrationsPerAddress: count('--registrations-per-address', 'HAWSER_REGISTRATIONS_PER_ADDRESS', 1_000),
+  newDevicesPerAddress: count('--new-devices-per-address', 'HAWSER_NEW_DEVICES_PER_ADDRESS', 1_000),
   sessionFrames: count('--session-frames', 'HAWSER_SESSION_FRAMES', 10_000),
   sessionBytes: count('--session-bytes', 'HAWSER_SESSION_BYTES', 16 * 1024 * 1024),
   allowPlainLogin: {

@@ -110,6 +110,12 @@ export const settings = {
     'registrations that one address may try an hour',
     readCount,
   ),
+  newDevicesPerAddress: setting(
+    'COUNT',
+    String(serverLimits.newNamesPerAddressPerMinuteMax),
+    'device ids not known yet of one address a minute, after the first thousands',
+    readCount,
+  ),
   sessionFrames: setting(
     'COUNT',
     String(serverLimits.sessionFramesPerSecondMax),

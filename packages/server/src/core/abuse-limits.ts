@@ -14,6 +14,7 @@ const names = [
   'loginFailuresPerAddressPerHourMax',
   'registrationsPerAddressPerHourMax',
   'registrationsPerHourMax',
+  'newNamesPerAddressPerMinuteMax',
   'sessionFramesPerSecondMax',
   'sessionBytesPerSecondMax',
   'dispatchesPerAddressPerSecondMax',

@@ -73,6 +73,21 @@ test('all together open so many connections a second', () => {
   assert.equal(counters.limited.newConnections, 400);
 });
 
+test('two addresses that may open all that there are leave room for the connections of others', async () => {
+  const { admission, time } = opened({ handshakesPerAddressPerSecondMax: 2_000, connectionsPerSecondMax: 4_000 });
+  let refused = 0;
+  for (let i = 0; i < 500; i++) {
+    for (let n = 0; n < 100; n++) {
+      for (const address of ['203.0.113.8', '203.0.113.9']) admission.admit(address)?.leave();
+    }
+    const honest = admission.admit(`198.51.100.${i % 20}`);
+    if (honest === undefined) refused++;
+    honest?.leave();
+    await time.pass(20);
+  }
+  assert.equal(refused, 0);
+});
+
 test('key exchanges are so many a second for an address', () => {
   const { admission, counters } = opened({ handshakesPerAddressPerSecondMax: 10 });
   let count = 0;

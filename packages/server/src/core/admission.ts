@@ -4,6 +4,7 @@ import { addressKey } from './address.ts';
 import { Buckets } from './buckets.ts';
 import type { Counters, LimitName } from './counters.ts';
 import type { Time } from './ports.ts';
+import { Shares } from './shares.ts';
 
 /** What one address has. */
 interface Address {
@@ -56,10 +57,9 @@ export class Place {
   }
 }
 
-const ALL = '';
-
 /**
- * Which connections are accepted. Each address has so many, and so many new ones a second. Those that have not logged in
+ * Which connections are accepted. Each address has so many, and so many new ones a second; of those in all as many as it
+ * has used fewer than are left. Those that have not logged in
  * are bounded apart, so that sockets on which nothing happens never take the room of those who mean to log in.
  */
 export class Admission {
@@ -71,7 +71,7 @@ export class Admission {
   readonly #beforeLogin = new Set<Place>();
   readonly #beforeLoginMax: number;
   readonly #opened: Buckets;
-  readonly #openedInAll: Buckets;
+  readonly #openedInAll: Shares;
   readonly #exchanges: Buckets;
 
   constructor(limits: AbuseLimits, time: Time, counters: Counters) {
@@ -82,7 +82,7 @@ export class Admission {
     const { handshakesPerAddressPerSecondMax: perAddress, connectionsPerSecondMax: inAll, bucketsMax } = limits;
     this.#opened = new Buckets(2 * perAddress, 1000 / perAddress, bucketsMax);
     this.#exchanges = new Buckets(2 * perAddress, 1000 / perAddress, bucketsMax);
-    this.#openedInAll = new Buckets(2 * inAll, 1000 / inAll, 1);
+    this.#openedInAll = new Shares(2 * inAll, 1000 / inAll, bucketsMax);
   }
 
   /** A place for a new connection of this address; with none it is to be destroyed at once. */
@@ -103,7 +103,7 @@ export class Admission {
     if (known !== undefined && known.beforeLogin >= this.#limits.beforeLoginPerAddressMax)
       return 'beforeLoginPerAddress';
     if (!this.#opened.take(key, now)) return 'newConnectionsPerAddress';
-    if (!this.#openedInAll.take(ALL, now)) return 'newConnections';
+    if (!this.#openedInAll.take(key, now)) return 'newConnections';
     // Last: it may cost another its place.
     return this.#hasRoom() ? undefined : 'beforeLogin';
   }

@@ -11,6 +11,7 @@ export const limitNames = [
   'loginsDelayed',
   'loginsRefused',
   'registrations',
+  'newDevices',
   'bindingsDelayed',
   'sessionRate',
   'dispatches',

@@ -4,9 +4,10 @@ import { addressKey } from './address.ts';
 import { Buckets } from './buckets.ts';
 import type { Counters } from './counters.ts';
 import type { Time } from './ports.ts';
+import { Shares } from './shares.ts';
 
-const HOUR_MS = 3_600_000;
-const ALL = '';
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
 /** What cannot be a name, as long as it may be, counts as one that is nobody's: it would be remembered. */
 const NO_NAME = '';
 
@@ -38,10 +39,11 @@ export class Guard {
   readonly #known = new Set<string>();
   #delayed = 0;
   readonly #registrations: Buckets;
-  readonly #registrationsInAll: Buckets;
+  readonly #registrationsInAll: Shares;
   readonly #bindings: Buckets;
   readonly #dispatches: Buckets;
-  readonly #dispatchesInAll: Buckets;
+  readonly #dispatchesInAll: Shares;
+  readonly #newNames: Buckets;
 
   constructor(limits: AbuseLimits, time: Time, counters: Counters) {
     this.#time = time;
@@ -54,14 +56,24 @@ export class Guard {
     this.#names = new Buckets(loginAccountFailuresMax, loginAccountRefillMs, bucketsMax);
     const addressRefillMs = HOUR_MS / limits.loginFailuresPerAddressPerHourMax;
     this.#addresses = new Buckets(serverLimits.loginAddressFailuresMax, addressRefillMs, bucketsMax);
-    const registrations = (perHour: number, keysMax: number) => new Buckets(perHour, HOUR_MS / perHour, keysMax);
-    this.#registrations = registrations(limits.registrationsPerAddressPerHourMax, bucketsMax);
-    this.#registrationsInAll = registrations(limits.registrationsPerHourMax, 1);
+    const { registrationsPerAddressPerHourMax, registrationsPerHourMax } = limits;
+    this.#registrations = new Buckets(
+      registrationsPerAddressPerHourMax,
+      HOUR_MS / registrationsPerAddressPerHourMax,
+      bucketsMax,
+    );
+    this.#registrationsInAll = new Shares(registrationsPerHourMax, HOUR_MS / registrationsPerHourMax, bucketsMax);
     const { bindingsAtOnceMax, bindingsPerSecondMax } = serverLimits;
     this.#bindings = new Buckets(bindingsAtOnceMax, 1000 / bindingsPerSecondMax, bucketsMax);
-    const dispatches = (perSecond: number, keysMax: number) => new Buckets(2 * perSecond, 1000 / perSecond, keysMax);
-    this.#dispatches = dispatches(limits.dispatchesPerAddressPerSecondMax, bucketsMax);
-    this.#dispatchesInAll = dispatches(limits.dispatchesPerSecondMax, 1);
+    const { dispatchesPerAddressPerSecondMax, dispatchesPerSecondMax } = limits;
+    this.#dispatches = new Buckets(
+      2 * dispatchesPerAddressPerSecondMax,
+      1000 / dispatchesPerAddressPerSecondMax,
+      bucketsMax,
+    );
+    this.#dispatchesInAll = new Shares(2 * dispatchesPerSecondMax, 1000 / dispatchesPerSecondMax, bucketsMax);
+    const { connectionsPerAddressMax, newNamesPerAddressPerMinuteMax } = limits;
+    this.#newNames = new Buckets(connectionsPerAddressMax, MINUTE_MS / newNamesPerAddressPerMinuteMax, bucketsMax);
   }
 
   // ---- proofs
@@ -142,9 +154,22 @@ export class Guard {
   /** Whether somebody of this address may try to register. */
   mayRegister(address: string): boolean {
     const now = this.#time.now();
-    if (this.#registrations.take(addressKey(address), now) && this.#registrationsInAll.take(ALL, now)) return true;
+    const key = addressKey(address);
+    if (this.#registrations.take(key, now) && this.#registrationsInAll.take(key, now)) return true;
     this.#counters.limited.registrations++;
     return false;
+  }
+
+  /**
+   * Whether a device that nobody knows yet may become known by way of this address. Where that cost a token for nothing,
+   * `nameWasKnown` gives it back.
+   */
+  mayMakeKnown(address: string): boolean {
+    return this.#newNames.take(addressKey(address), this.#time.now());
+  }
+
+  nameWasKnown(address: string): void {
+    this.#newNames.refund(addressKey(address), this.#time.now());
   }
 
   /** Resolves when this user may add or remove another device; `undefined` when that is now. */
@@ -162,7 +187,8 @@ export class Guard {
   /** Whether this address may ask the dispatcher for a server. */
   mayDispatch(address: string): boolean {
     const now = this.#time.now();
-    if (this.#dispatches.take(addressKey(address), now) && this.#dispatchesInAll.take(ALL, now)) return true;
+    const key = addressKey(address);
+    if (this.#dispatches.take(key, now) && this.#dispatchesInAll.take(key, now)) return true;
     this.#counters.limited.dispatches++;
     return false;
   }

@@ -275,6 +275,12 @@ describe('registrations', () => {
     assert.equal(all, 20);
   });
 
+  test('of addresses that register as many as they can leave some for others', async () => {
+    bench = await Bench.open({ limits: { registrationsPerAddressPerHourMax: 10, registrationsPerHourMax: 20 } });
+    for (let i = 0; i < 2; i++) await registered(`203.0.113.${i}`, 10, `n${i}`);
+    assert.ok((await registered(OWNER, 3, 'own')) > 0);
+  });
+
   test('are refused where registration is closed, and those who are there log in', async () => {
     bench = await Bench.open({ isRegistrationClosed: true });
     const added = bench.core.addUser('owner', RIGHT);
@@ -285,6 +291,96 @@ describe('registrations', () => {
     await bench.settle();
     assert.deepEqual(client.answers[0]?.body, { code: 200, msg: refusals.registrationClosed.msg });
     assert.ok(await logsInAtOnce(OWNER));
+  });
+});
+
+describe('devices that nobody knows yet', () => {
+  const limits = { connectionsPerAddressMax: 10, newNamesPerAddressPerMinuteMax: 4 };
+  const STRANGER = '203.0.113.9';
+  const busy = { code: 200, msg: refusals.busy.msg };
+
+  /** What each of these ids is answered, one after the other. */
+  async function come(address: string, ids: readonly string[], more: object = {}): Promise<unknown[]> {
+    const bodies: unknown[] = [];
+    for (const id of ids) {
+      const client = bench.connect(address);
+      client.request(cmd.authenticate, { id, ...more }, 'auth');
+      await bench.settle();
+      bodies.push(client.answers[0]?.body);
+      client.vanish();
+    }
+    return bodies;
+  }
+
+  function named(prefix: string, count: number): string[] {
+    return Array.from({ length: count }, (_, i) => `${prefix}-${i}`);
+  }
+
+  function accepted(bodies: readonly unknown[]): number {
+    for (const body of bodies) if ((body as { code: number }).code !== 100) assert.deepEqual(body, busy);
+    return bodies.filter((body) => (body as { code: number }).code === 100).length;
+  }
+
+  for (const [what, more] of [
+    ['without a secret', {}],
+    ['that bind a secret', { secret: 'vJ3nWc0T1nGkq9s5k0yJwq2rTgM' }],
+  ] as const) {
+    test(`come by way of one address so many at once, then so many a minute, ${what}; others of others come`, async () => {
+      bench = await Bench.open({ limits });
+      assert.equal(accepted(await come(STRANGER, named('a', 30), more)), 10);
+      assert.equal(bench.core.counters.limited.newDevices, 20);
+      assert.equal(accepted(await come(OWNER, named('b', 5), more)), 5);
+      await bench.pass(60_000);
+      assert.equal(accepted(await come(STRANGER, named('c', 30), more)), 4);
+      const kept = bench.store.name('a-29');
+      await bench.settle();
+      assert.equal(await kept, undefined, 'nothing is noted of those that are told to come again');
+    });
+  }
+
+  test('are no limit for those that are known, also after a restart', async () => {
+    bench = await Bench.open({ limits });
+    assert.equal(accepted(await come(STRANGER, named('a', 10))), 10);
+    assert.equal(accepted(await come(OWNER, named('b', 10))), 10);
+    await bench.restart('stop');
+    assert.equal(accepted(await come(STRANGER, [...named('a', 10), ...named('b', 10)])), 20);
+    assert.equal(accepted(await come(STRANGER, named('c', 10))), 10, 'the known ones cost nothing');
+    assert.equal(accepted(await come(STRANGER, [...named('a', 10), ...named('d', 1), ...named('b', 10)])), 20);
+  });
+
+  test('cost nothing when they are refused', async () => {
+    bench = await Bench.open({ limits });
+    assert.ok(
+      (await come(STRANGER, named('', 50), { code: '1' })).every((body) => (body as { code: number }).code === 200),
+    );
+    await bench.away('owner');
+    assert.ok(
+      (await come(STRANGER, Array<string>(50).fill('owner'))).every((body) => (body as { code: number }).code === 200),
+    );
+    assert.equal(accepted(await come(STRANGER, named('a', 10))), 10);
+  });
+
+  test('are added as often as they come, and those that are known are added all the same', async () => {
+    bench = await Bench.open({ limits });
+    await come(OWNER, named('known', 5));
+    const app = await bench.app('ann', {}, STRANGER);
+    const add = async (ids: readonly string[]): Promise<unknown[]> => {
+      const from = app.answers.length;
+      for (const deviceId of ids) app.request(cmd.addDevice, { deviceId }, 'add');
+      await bench.settle();
+      return app.answers.slice(from).map(({ body }) => body);
+    };
+    assert.equal(accepted(await add([...named('new', 30), ...named('known', 5)])), 15);
+    app.vanish();
+    await bench.restart('stop');
+    // Whether they are known has to be read.
+    const again = bench.connect(STRANGER);
+    again.request(cmd.login, { username: 'ann', password: RIGHT }, 'login');
+    for (const id of named('old', 10)) await come(STRANGER, [id]);
+    for (const deviceId of named('known', 5)) again.request(cmd.removeDevice, { deviceId }, 'remove');
+    for (const deviceId of [...named('known', 5), 'other']) again.request(cmd.addDevice, { deviceId }, 'add');
+    await bench.settle();
+    assert.deepEqual(codes(again), [...Array<number>(11).fill(100), 200]);
   });
 });
 

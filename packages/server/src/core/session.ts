@@ -330,7 +330,7 @@ export class Session {
 
   // ---- logging in and out
 
-  /** A login was received and failed: the client has the time of a new connection to send another. */
+  /** A login was received and failed: the client has the time of a new connection to send another, some times. */
   loginFailed(): void {
     if (++this.#loginsFailed >= serverLimits.loginTimeoutsMax) return;
     this.#loginDeadline = this.services.time.now() + this.services.options.loginTimeoutMs;

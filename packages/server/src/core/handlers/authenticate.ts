@@ -12,6 +12,7 @@ import type { Watch } from '../accounts.ts';
 import type { Shown } from '../identity.ts';
 import type { Session } from '../session.ts';
 import { admit, guarded, mayBe, refuseLogin } from './login.ts';
+import { asNew } from './newcomers.ts';
 
 /** cmd 101: a device says who it is. */
 export function authenticate(session: Session, request: Envelope): Promise<void> | undefined {
@@ -32,7 +33,13 @@ export function authenticate(session: Session, request: Envelope): Promise<void>
       abilities: bounded(device.abilities, serverLimits.abilitiesBytesMax),
     };
     // Nothing is noted, nobody is kicked, and no name is claimed before this.
-    const enter = () => accounts.deviceSeen(device.id, says, shownBy(session, device));
+    const enter = () =>
+      asNew(
+        session,
+        device.id,
+        () => accounts.deviceSeen(device.id, says, shownBy(session, device)),
+        (entered) => typeof entered !== 'string' && entered.isNew,
+      );
     const entered = await (device.secret === undefined ? enter() : guarded(session, device.id, enter));
     if (session.isClosed) return;
     if (typeof entered === 'string' || watch.isRevoked) {

@@ -10,6 +10,7 @@ import {
   serverLimits,
 } from '@hawser/protocol';
 import type { Session } from '../session.ts';
+import { asNew } from './newcomers.ts';
 
 /** cmd 203: an app adds a device; it may be one that was never seen. */
 export function addDevice(session: Session, request: Envelope): Promise<void> | undefined {
@@ -23,7 +24,15 @@ export function addDevice(session: Session, request: Envelope): Promise<void> | 
     return undefined;
   }
   const { accounts } = session.services;
-  return change(session, request, (user) => accounts.bind(user, body.deviceId, body.code));
+  const { deviceId, code } = body;
+  return change(session, request, (user) =>
+    asNew(
+      session,
+      deviceId,
+      () => accounts.bind(user, deviceId, code),
+      (verdict) => verdict === 'ok',
+    ),
+  );
 }
 
 /** cmd 204: an app removes a device. */
