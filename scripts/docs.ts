@@ -9,13 +9,14 @@ import { join } from 'node:path';
 import { closings, type Refusal, refusals, serverLimits, wireLimits } from '@hawser/protocol';
 import { optionOf, type Setting, settingNames, settings, variableOf } from '@hawser/server';
 import { deliveryLimits } from './delivery-limits.ts';
+import { closingReasons, limitReasons, sentFirst } from './protocol-zh.ts';
 
 const root = join(import.meta.dirname, '..');
 const LIMITS_SOURCE = 'packages/protocol/src/limits.ts';
 
 type Row = readonly string[];
 
-/** What the protocol pages say around their tables; the tables themselves are the same in both languages. */
+/** What the protocol pages say in their tables and around them; the text of refusals is what is sent. */
 interface Words {
   readonly refusals: string;
   readonly refusalHead: Row;
@@ -23,8 +24,10 @@ interface Words {
   readonly temporary: string;
   readonly closings: string;
   readonly closingHead: Row;
+  readonly closing: (name: keyof typeof closings) => Row;
   readonly limits: string;
   readonly limitHead: Row;
+  readonly limit: (name: keyof typeof wireLimits) => string;
 }
 
 const english: Words = {
@@ -36,20 +39,24 @@ says so; of a message (cmd 200) such a refusal is told only to clients that sent
   temporary: 'yes',
   closings: 'What ends a connection from the side of the server, and what it sends first:',
   closingHead: ['reason', 'when', 'sent first'],
+  closing: (name) => [closings[name].reason, closings[name].says],
   limits: 'What both ends of a connection must keep to:',
   limitHead: ['limit', 'value', 'what it bounds'],
+  limit: (name) => readReasons().get(name) ?? '',
 };
 
 const chinese: Words = {
   refusals:
-    '下表是对单个请求的拒绝响应；除下一张表另有说明外，连接保持不变。请以 `code` 为准：`msg` 是给人看的文本，可能改变；请求体有错时，它也可能指出是哪个字段。表中注明可稍后重试的拒绝，若针对的是消息（cmd 200），只告知发送过 `"nack":true` 的客户端。',
+    '下表是对单个请求的拒绝响应；除下一张表另有说明外，连接保持不变。请以 code 为准：`msg` 是给人看的文本，可能改变；请求体有错时，它也可能指出是哪个字段。表中注明可稍后重试的拒绝，若针对的是消息（cmd 200），只告知发送过 `"nack":true` 的客户端。',
   refusalHead: ['原因', 'code', '`msg`', '可稍后重试'],
   permanent: '否',
   temporary: '是',
   closings: '服务器在下列情况下关闭连接，关闭之前先发送的内容如下：',
   closingHead: ['原因', '情况', '先发送'],
+  closing: (name) => [closingReasons[name], sentFirst[closings[name].says]],
   limits: '连接双方都必须遵守的限制：',
   limitHead: ['限制', '值', '含义'],
+  limit: (name) => limitReasons[name],
 };
 
 function errorTables(words: Words): string {
@@ -59,18 +66,20 @@ function errorTables(words: Words): string {
     msg,
     retry ? words.temporary : words.permanent,
   ]);
-  const closed = Object.entries(closings).map(([name, { reason, says }]) => [`\`${name}\``, reason, says]);
+  const closed = (Object.keys(closings) as (keyof typeof closings)[]).map((name) => [
+    `\`${name}\``,
+    ...words.closing(name),
+  ]);
   return [words.refusals, table(words.refusalHead, refused), words.closings, table(words.closingHead, closed)].join(
     '\n\n',
   );
 }
 
 function limitTable(words: Words): string {
-  const reasons = readReasons();
-  const rows = Object.entries(wireLimits).map(([name, value]) => [
+  const rows = (Object.keys(wireLimits) as (keyof typeof wireLimits)[]).map((name) => [
     `\`${name}\``,
-    withUnit(name, value),
-    reasons.get(name) ?? '',
+    withUnit(name, wireLimits[name]),
+    words.limit(name),
   ]);
   return `${words.limits}\n\n${table(words.limitHead, rows)}`;
 }
