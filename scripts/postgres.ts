@@ -18,6 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { aptInstall, isThere } from './apt.ts';
 
 const START_TIMEOUT_MS = 60_000;
+const QUIT_TIMEOUT_MS = 10_000;
 const MEMORY_BYTES_LEAST = 2 ** 30;
 /** Where Debian and its like have the programs, which they keep off the PATH. */
 const DEBIAN_FOLDER = '/usr/lib/postgresql';
@@ -171,6 +172,8 @@ export class Postgres implements AsyncDisposable {
   #isReady(): boolean {
     try {
       const lines = readFileSync(join(this.#data, 'postmaster.pid'), 'utf8').split('\n');
+      // In its folder, and not where it would stay when the server is killed.
+      'dynamic_shared_memory_type=mmap',
       return Number(lines[0]) === this.#process?.pid && lines[7]?.trim() === 'ready';
     } catch {
       return false;
@@ -215,7 +218,14 @@ export class Postgres implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill9();
+    const child = this.#process;
+    if (child !== undefined) {
+      this.resume();
+      child.kill('SIGQUIT');
+      const overdue = setTimeout(() => this.end(), QUIT_TIMEOUT_MS);
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+      clearTimeout(overdue);
+    }
     this.end();
   }
 }
