@@ -2,16 +2,26 @@
  * What `npm test` runs: Biome, the types, then every test. With paths or patterns as arguments, only the tests that
  * they name. The last line is `N passed, N failed`, counting the two steps before the tests too.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { subscribe } from 'node:diagnostics_channel';
-import { globSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { availableParallelism, constants } from 'node:os';
-import { join, resolve } from 'node:path';
+import {
+  globSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { availableParallelism, constants, tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 import { spec as Spec } from 'node:test/reporters';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installCompiler } from './compiler.ts';
-import { installPostgres } from './postgres.ts';
+import { installPostgres, postgresTemplate } from './postgres.ts';
 import { installRedis } from './redis.ts';
 
 const EVERY_TEST = [
@@ -21,16 +31,31 @@ const EVERY_TEST = [
   'torture/**/*.test.ts',
   'fuzz/**/*.test.ts',
 ];
+/** Half of them wait for time to pass, or for another process, at any moment. */
+const FILES_AT_ONCE = Math.ceil(1.5 * availableParallelism());
+/** What takes longest, the longest first: begun last, it would be left to itself at the end. */
+const LONGEST = ['sim/sim.test.ts', 'fuzz/fuzz.test.ts'];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
 const OPEN_HANDLE_MS = 15_000;
 /** How long a test file may say nothing while a test is running. It ends an endless loop, which no timeout can. */
 const SILENCE_MS = 600_000;
+const FOLDER = 'hawser-tests-';
+const MEMORY_BYTES_LEAST = 4 * 2 ** 30;
 /** A name and a value in the environment, which processes inherit: by it, what the tests start is found again. */
 const MARK = ['TEST_RUN_OF_HAWSER', `${process.pid}-${Date.now()}`] as const;
 
 const root = resolve(import.meta.dirname, '..');
-const env = { ...process.env, [MARK[0]]: MARK[1] };
+/** A folder of this run, for what its processes share and for what they have in temporary folders. */
+const shared = folderInMemory() ?? mkdtempSync(join(tmpdir(), FOLDER));
+const env: NodeJS.ProcessEnv = {
+  ...process.env,
+  [MARK[0]]: MARK[1],
+  TMPDIR: shared,
+  // Several hundred processes and threads load the same sources: to strip their types and compile them is half of what it
+  // takes to start a server.
+  NODE_COMPILE_CACHE: join(shared, 'compiled'),
+};
 const began = performance.now();
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const stop = new AbortController();
@@ -71,7 +96,31 @@ function testFiles(patterns: string[]): string[] {
     if (found.length === 0 && patterns !== EVERY_TEST) fail(`no test file matches ${pattern}`);
     return found.map((file) => resolve(root, file));
   });
-  return [...new Set(files)].sort();
+  const rank = (file: string): number => {
+    const place = LONGEST.indexOf(relative(root, file));
+    return place < 0 ? LONGEST.length : place;
+  };
+  return [...new Set(files)].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+/**
+ * A folder on no disk, where there is one with room that programs may be run from: stores sync all the time, and what a sync
+ * is good for no test can see, since the machine goes on.
+ */
+function folderInMemory(): string | undefined {
+  try {
+    const memory = realpathSync('/dev/shm');
+    const { bavail, bsize } = statfsSync(memory);
+    if (bavail * bsize < MEMORY_BYTES_LEAST) return undefined;
+    const folder = mkdtempSync(join(memory, FOLDER));
+    const program = join(folder, 'program');
+    writeFileSync(program, '#!/bin/sh\n', { mode: 0o700 });
+    if (spawnSync(program).status === 0) return folder;
+    rmSync(folder, { recursive: true });
+  } catch {
+    // There is none, or not for us.
+  }
+  return undefined;
 }
 
 /** What `node:test` reports of a test or suite. `entryFile` is missing for what it reports of a file as a whole. */
@@ -90,7 +139,7 @@ async function runTests(files: string[]): Promise<void> {
     files,
     cwd: root,
     env,
-    concurrency: availableParallelism(),
+    concurrency: FILES_AT_ONCE,
     timeout: TEST_TIMEOUT_MS,
     forceExit: false,
     signal: stop.signal,
@@ -181,6 +230,14 @@ function leftovers(): { pid: number; command: string }[] {
   });
 }
 
+function isOfPostgres(file: string): boolean {
+  return /postgres|\/(?:move|migrate|cluster)\.test/.test(file);
+}
+
+function isOfRedis(file: string): boolean {
+  return /\/cluster\/redis\/|\/src\/nodes\.test|\/test\/cluster\.test/.test(file);
+}
+
 async function main(): Promise<void> {
   const patterns = process.argv.slice(2);
   if (patterns.length === 0) {
@@ -190,12 +247,15 @@ async function main(): Promise<void> {
   const before = counts.passed + counts.failed;
   const files = testFiles(patterns.length === 0 ? EVERY_TEST : patterns);
   if (files.includes(join(root, 'test/c-device.test.ts')) && stoppedBy === undefined) installCompiler();
-  if (files.some((file) => file.includes('postgres')) && stoppedBy === undefined) installPostgres();
-  const isOfRedis = (file: string): boolean => /\/cluster\/redis\/|\/src\/nodes\.test/.test(file);
+  if (files.some(isOfPostgres) && stoppedBy === undefined) {
+    installPostgres();
+    Object.assign(env, postgresTemplate(shared));
+  }
   if (files.some(isOfRedis) && stoppedBy === undefined) installRedis();
   if (files.length > 0 && stoppedBy === undefined) await runTests(files);
   if (counts.passed + counts.failed === before) fail('no test ran');
   await endLeftovers();
+  rmSync(shared, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
   console.log(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`);
   console.log(`${counts.passed} passed, ${counts.failed} failed${skipped}`);

@@ -107,7 +107,8 @@ async function many(): Promise<number> {
       ? undefined
       : { seed: seed++, minutes, clients, nodes, sdk, war, bug };
   const failed: number[] = [];
-  await new Crew().run(next, (run) => {
+  const crew = new Crew();
+  await crew.run(next, (run) => {
     figures.add(run);
     if (run.violations.length > 0) {
       failed.push(run.seed);
@@ -116,6 +117,7 @@ async function many(): Promise<number> {
     if (figures.seeds % 1000 === 0) console.log(`… ${figures.seeds} seeds, ${figures.failed} failed`);
     return undefined;
   });
+  await crew.close();
   console.log(`\nfrom seed ${first} on\n${figures.text((performance.now() - began) / 1000)}`);
   if (failed.length > 0) await explain(Math.min(...failed));
   return failed.length;

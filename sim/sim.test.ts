@@ -1,7 +1,7 @@
 // Runs of the simulator, on threads of their own: the test runner's hooks would slow every promise of them down.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { type Bug, type BugName, bugs } from './bugs.ts';
 import { rules } from './checker.ts';
 import { Crew } from './crew.ts';
@@ -22,13 +22,16 @@ const LONG_MINUTES = 6;
 const SDK_SEEDS = 16;
 const SDK_SIZES = [1, 3];
 
+const crew = new Crew();
+after(() => crew.close());
+
 async function runAll(
   seeds: readonly number[],
   { nodes, minutes, sdk, clients, war }: Partial<Pick<Job, 'nodes' | 'minutes' | 'sdk' | 'clients' | 'war'>> = {},
 ): Promise<RunSummary[]> {
   const runs: RunSummary[] = [];
   const left = [...seeds];
-  await new Crew().run(
+  await crew.run(
     () => {
       const seed = left.shift();
       return seed === undefined ? undefined : { seed, minutes, clients, nodes, sdk, war, bug: undefined };
@@ -172,7 +175,7 @@ for (const { bug, within, nodes, sdk } of deliberate) {
   test(`a deliberate bug is caught within ${within} seeds${sdk ? ` with ${nodes} nodes` : ''}: ${bug}`, async () => {
     let seed = 1;
     const caught: RunSummary[] = [];
-    await new Crew().run(
+    await crew.run(
       () => (seed > within ? undefined : { seed: seed++, minutes: undefined, clients: undefined, nodes, sdk, bug }),
       (run) => {
         if (run.violations.length === 0) return undefined;
