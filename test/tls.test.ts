@@ -1,6 +1,7 @@
 // The TLS listener: the same frames, handshakes that harm nobody, certificates that change, clients that show one.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { get as getOverTls } from 'node:https';
 import { connect as connectSocket } from 'node:net';
@@ -95,9 +96,16 @@ describe('the same frames', () => {
     });
   }
 
-  test('nothing older is', async () => {
+  test('nothing older is, neither to clients nor by the dispatcher, also where Node itself would speak it', async () => {
+    // What Node would refuse without being told to says nothing of the server.
+    const env = { NODE_OPTIONS: '--tls-min-v1.0 --tls-cipher-list=DEFAULT@SECLEVEL=0' };
+    await using lax = await startServer({ args: ['--tls-port', '0', '--https-port', '0', ...certificate], env });
     const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const;
-    await assert.rejects(Client.connect(overTls(server), { tls: { ...trusting, ...old } }), /protocol version/);
+    await assert.rejects(Client.connect(overTls(lax), { tls: { ...trusting, ...old } }), /protocol version/);
+    const https = connectTls({ host, port: lax.httpsPort, ...trusting, ...old });
+    await assert.rejects(once(https, 'secureConnect'), /protocol version/);
+    using client = await connect(overTls(lax), { tls: { ...trusting, minVersion: 'TLSv1.2' } });
+    await client.fence();
   });
 
   test('connections over TLS and TCP are bounded together', async () => {

@@ -366,6 +366,8 @@ export const serverLimits = {
   // Dispatcher and operators' port
   httpHeaderBytesMax: 8 * KIB,
   httpRequestTimeoutMs: 10 * SECOND_MS,
+  /** How often requests past it are looked for: Node does once in 30 s. */
+  httpRequestCheckMs: SECOND_MS,
   /** Connections of the dispatcher, and of the operators' port; fewer when few descriptors are allowed. */
   httpConnectionsMax: 500,
   /**

@@ -14,6 +14,7 @@ export function createAdmin(metrics: Metrics, health: () => Health): Server {
       maxHeaderSize: serverLimits.httpHeaderBytesMax,
       requestTimeout: serverLimits.httpRequestTimeoutMs,
       headersTimeout: serverLimits.httpRequestTimeoutMs,
+      connectionsCheckingInterval: serverLimits.httpRequestCheckMs,
     },
     (request, response) => void answer(request, response, metrics, health),
   );

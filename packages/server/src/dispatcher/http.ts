@@ -84,6 +84,7 @@ const httpOptions = {
   maxHeaderSize: serverLimits.httpHeaderBytesMax,
   requestTimeout: serverLimits.httpRequestTimeoutMs,
   headersTimeout: serverLimits.httpRequestTimeoutMs,
+  connectionsCheckingInterval: serverLimits.httpRequestCheckMs,
   keepAliveTimeout: serverLimits.httpRequestTimeoutMs,
   // Node would answer 400.
   requireHostHeader: false,
