@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { subscribe } from 'node:diagnostics_channel';
 import {
+  chmodSync,
   globSync,
   mkdtempSync,
   readdirSync,
@@ -34,7 +35,20 @@ const EVERY_TEST = [
 /** Half of them wait for time to pass, or for another process, at any moment. */
 const FILES_AT_ONCE = Math.ceil(1.5 * availableParallelism());
 /** What takes longest, the longest first: begun last, it would be left to itself at the end. */
-const LONGEST = ['sim/sim.test.ts', 'fuzz/fuzz.test.ts'];
+const LONGEST = [
+  'test/operator.test.ts',
+  'sim/sim.test.ts',
+  'test/device.test.ts',
+  'test/cluster.test.ts',
+  'fuzz/fuzz.test.ts',
+  'test/abuse.test.ts',
+  'test/app.test.ts',
+  'test/full-disk.test.ts',
+  'packages/server/src/postgres.test.ts',
+  'packages/server/src/cluster/redis/shards.test.ts',
+  'packages/server/src/cluster/redis/trouble.test.ts',
+  'packages/server/src/postgres-faults.test.ts',
+];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
 const OPEN_HANDLE_MS = 15_000;
@@ -48,6 +62,8 @@ const MARK = ['TEST_RUN_OF_HAWSER', `${process.pid}-${Date.now()}`] as const;
 const root = resolve(import.meta.dirname, '..');
 /** A folder of this run, for what its processes share and for what they have in temporary folders. */
 const shared = folderInMemory() ?? mkdtempSync(join(tmpdir(), FOLDER));
+// Some of what tests start runs as somebody else.
+chmodSync(shared, 0o711);
 const env: NodeJS.ProcessEnv = {
   ...process.env,
   [MARK[0]]: MARK[1],

@@ -1,11 +1,11 @@
 import { serverLimits } from '@hawser/protocol';
-import { createClient, type RedisClientOptions } from '@redis/client';
+import type { createClient as createClientOf, RedisClientOptions } from '@redis/client';
 import { ClusterAway } from '../../core/ports.ts';
 import type { RedisAddress } from './address.ts';
 import { within } from './redis.ts';
 import { askSentinels, type Host } from './sentinel.ts';
 
-export type Client = ReturnType<typeof createClient>;
+export type Client = ReturnType<typeof createClientOf>;
 
 export interface LineEvents {
   /** A connection is there: it is used when this has resolved. */
@@ -78,6 +78,8 @@ export class Line {
   /** One connection from its beginning to its end. */
   async #live(): Promise<void> {
     const { master, hosts, path } = this.#address;
+    // Not before there is a cluster: it is more code than all the rest of a server that is alone.
+    const { createClient } = await import('@redis/client');
     const host = master === undefined ? hosts[0] : await askSentinels(this.#address);
     const client = createClient(clientOptions(this.#address, path ?? host ?? { host: 'localhost', port: 6379 }));
     let trouble: Error | undefined;

@@ -1,11 +1,11 @@
 import { serverLimits } from '@hawser/protocol';
-import { createCluster } from '@redis/client';
+import type { createCluster } from '@redis/client';
 import type { RedisAddress } from './address.ts';
 import { clientOptions } from './line.ts';
 import { away, Outstanding, type Redis, type RedisEvents, within } from './redis.ts';
 import type { Script } from './scripts.ts';
 
-type Cluster = ReturnType<typeof makeCluster>;
+type Cluster = ReturnType<typeof createCluster>;
 
 /** A Redis Cluster of version 7 or newer: each node's channel is on one shard (sharded pub/sub). */
 export class RedisShards implements Redis {
@@ -26,7 +26,7 @@ export class RedisShards implements Redis {
     if (this.#isConnecting) return;
     this.#isConnecting = true;
     while (!this.#isClosed) {
-      const cluster = makeCluster(this.#address);
+      const cluster = await makeCluster(this.#address);
       cluster.on('error', this.#events.onTrouble);
       cluster.on('node-error', this.#events.onTrouble);
       try {
@@ -92,7 +92,8 @@ export class RedisShards implements Redis {
   }
 }
 
-function makeCluster(address: RedisAddress) {
+async function makeCluster(address: RedisAddress): Promise<Cluster> {
+  const { createCluster } = await import('@redis/client');
   const { socket: _, ...defaults } = clientOptions(address, { host: '', port: 0 });
   const { directoryReconnectMs, directoryReconnectMsMax } = serverLimits;
   const { directoryTimeoutMs: connectTimeout, leaseMs: socketTimeout, leaseRenewMs: pingInterval } = serverLimits;

@@ -1,5 +1,4 @@
 import { serverLimits } from '@hawser/protocol';
-import { createClient } from '@redis/client';
 import { ClusterAway } from '../../core/ports.ts';
 import type { RedisAddress } from './address.ts';
 import { within } from './redis.ts';
@@ -11,6 +10,7 @@ export interface Host {
 
 /** Where the master is now, by the first sentinel that knows. Sentinels have no password of their own here. */
 export async function askSentinels({ hosts, master = '', tls }: RedisAddress): Promise<Host> {
+  const { createClient } = await import('@redis/client');
   let cause: unknown;
   for (const at of hosts) {
     const { directoryTimeoutMs } = serverLimits;
