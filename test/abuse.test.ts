@@ -211,6 +211,7 @@ describe('slow and silent peers', { skip: skip || noProc }, () => {
     const dribbling = setInterval(() => {
       for (const client of clients) if (client.closed === undefined) client.sendRaw(Buffer.alloc(1));
     }, 500);
+    using _ended = { [Symbol.dispose]: () => clearInterval(dribbling) };
     await eventually(
       () => clients.every((client) => client.closed !== undefined),
       () => `${clients.filter((client) => client.closed === undefined).length} are open`,
@@ -264,6 +265,7 @@ describe('work that is dear', { skip: skip || noProc }, () => {
     const watching = setInterval(() => {
       most = Math.max(most, residentMib(server));
     }, 20);
+    using _ended = { [Symbol.dispose]: () => clearInterval(watching) };
     const names = clients.map((_, i) => `nobody-${i}`);
     for (const [i, client] of clients.entries()) {
       client.send(100, { username: names[i], password: md5('wrong') }, { msgId: 'l' });
@@ -279,7 +281,6 @@ describe('work that is dear', { skip: skip || noProc }, () => {
       () => `${answers().filter((each) => each === undefined).length} logins are not answered`,
       patienceMs,
     );
-    clearInterval(watching);
     for (const answer of answers()) {
       if (answer?.code === 1002) continue;
       assert.deepEqual(answer?.json, { code: 200, msg: busy });
