@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { noProc, type Server, startServer } from './harness.ts';
+import { closedFor, metric, metrics } from './metrics.ts';
 import { Client, encodeFrame, unique } from './mini-client.ts';
 import {
   connect,
@@ -27,15 +28,6 @@ const hostile = { localAddress: '127.0.0.2' };
 const busy = 'too busy, try again later';
 /** For what a busy machine takes long for; only a failing test waits so long. */
 const patienceMs = 200_000;
-
-async function metrics(of: Server): Promise<Map<string, number>> {
-  const url = `http://${of.host}:${of.adminPort}/metrics`;
-  const text = await (await fetch(url, { headers: { connection: 'close' } })).text();
-  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(
-    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
-  );
-}
 
 async function limited(of: Server): Promise<Record<string, number>> {
   const found = [...(await metrics(of))].filter(
@@ -89,7 +81,7 @@ describe('connections of one address', { skip }, () => {
 async function eventuallyIn(server: Server, connections: number): Promise<void> {
   const end = performance.now() + patienceMs;
   for (;;) {
-    const now = (await metrics(server)).get('hawser_connections');
+    const now = await metric(server, 'hawser_connections');
     if (now === connections) return;
     assert.ok(performance.now() < end, `${now} connections, not ${connections}`);
     await sleep(20);
@@ -203,9 +195,7 @@ describe('slow and silent peers', { skip: skip || noProc }, () => {
       (client) => client.socket.end(promised),
     ];
     const each = 30;
-    const ended = async (reason: string): Promise<number> =>
-      (await metrics(server)).get(`hawser_closed_total{reason="${reason}"}`) ?? 0;
-    const endedBefore = await ended('peerEnded');
+    const endedBefore = await closedFor(server, 'peerEnded');
     const clients = await openMany(server, each * stops.length);
     for (const [i, client] of clients.entries()) stops[i % stops.length]?.(client);
     const dribbling = setInterval(() => {
@@ -219,8 +209,8 @@ describe('slow and silent peers', { skip: skip || noProc }, () => {
     );
     clearInterval(dribbling);
     // Not by anything that would end them much later, or end others.
-    assert.equal(await ended('loginTimeout'), each * (stops.length - 1));
-    assert.equal(await ended('peerEnded'), endedBefore + each);
+    assert.equal(await closedFor(server, 'loginTimeout'), each * (stops.length - 1));
+    assert.equal(await closedFor(server, 'peerEnded'), endedBefore + each);
     expectAck(await honest.say(honest.name, 1));
     honest.destroy();
     await eventuallyIn(server, 0);
@@ -314,7 +304,7 @@ describe('work that is dear', { skip: skip || noProc }, () => {
     );
     isOver = true;
     await Promise.all(flood);
-    const lag = (await metrics(server)).get('nodejs_eventloop_lag_p50_seconds') ?? Number.NaN;
+    const lag = await metric(server, 'nodejs_eventloop_lag_p50_seconds');
     // 20 ms is what it shows when nothing happens; one exchange on the event loop takes half a millisecond.
     assert.ok(lag < 0.25, `the event loop is ${lag} s late half of the time`);
   });
@@ -345,7 +335,7 @@ describe('many honest clients behind one address', { skip: noProc }, () => {
     await server.kill9();
     await server.restart();
     await Promise.all(names.map(comeBack));
-    assert.equal((await metrics(server)).get('hawser_sessions'), names.length);
+    assert.equal(await metric(server, 'hawser_sessions'), names.length);
     assert.deepEqual(await limited(server), {});
     using app = await newApp(server);
     expectCode(await app.bind('lamp-599'), 203, 100);

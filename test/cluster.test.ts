@@ -6,6 +6,7 @@ import { noRedis, RedisServer } from '@hawser/server/cluster/redis/server-harnes
 import { Postgres, postgresFolder } from '../scripts/postgres.ts';
 import { Command, freePorts, refused, succeed } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
+import { metric } from './metrics.ts';
 import type { Client, Frame } from './mini-client.ts';
 import {
   addDevice,
@@ -101,11 +102,6 @@ async function dispatched(httpPort: number, id: string): Promise<number | undefi
 /** What came first of each message. */
 function firsts(...clients: Client[]): string[] {
   return [...new Set(clients.flatMap(({ messages }) => messages.map(({ msgid }) => msgid)))];
-}
-
-async function metric(node: Server, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${node.adminPort}/metrics`)).text();
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
 }
 
 describe('nodes of a cluster', { skip }, () => {

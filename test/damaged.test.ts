@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { ClassicLevel } from 'classic-level';
 import { hawser, succeed } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
+import { metric } from './metrics.ts';
 import { addDevice, connect, expectAck, expectCode, leave, login, md5, newApp, newUser, password } from './parties.ts';
 
 /** Turns a bit in the value of each record whose key begins so; the server must be stopped. */
@@ -44,11 +45,6 @@ async function renameKey(server: Server, from: string, to: string): Promise<void
   assert.ok(renamed > 0, from);
 }
 
-async function damagedByMetrics(server: Server): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${server.adminPort}/metrics`)).text();
-  return Number(/^hawser_store_damaged_records (\d+)$/m.exec(text)?.[1]);
-}
-
 async function doctorOnStore(server: Server): Promise<string> {
   const { stdout } = await hawser([
     'doctor',
@@ -82,7 +78,7 @@ test('a damaged password is never served: the name is locked, the operator sees 
   const reports = server.logs().filter((line) => line.includes('a damaged record was set aside'));
   assert.equal(reports.length, 1);
   assert.ok(reports[0]?.includes(`"name":"${name}"`) && reports[0].includes('the name is locked'));
-  assert.equal(await damagedByMetrics(server), 1);
+  assert.equal(await metric(server, 'hawser_store_damaged_records'), 1);
   assert.match(await doctorOnStore(server), /^warn +store +1 damaged record was set aside$/);
   const listed = await hawser(['user', 'list', ...on]);
   assert.match(listed.stdout, new RegExp(`^${name} +0 +locked `, 'm'));
@@ -95,13 +91,13 @@ test('a damaged password is never served: the name is locked, the operator sees 
   await server.stop();
   assert.match(await doctorOnStore(server), /^warn +store +1 damaged record was set aside$/);
   await server.start();
-  assert.equal(await damagedByMetrics(server), 1, 'also after a restart');
+  assert.equal(await metric(server, 'hawser_store_damaged_records'), 1, 'also after a restart');
   await succeed(['user', 'passwd', '--password-stdin', ...on, name], { input: 'correct horse\n' });
   using owner = await login(server, name, { autoAck: true });
   owner.fetch();
   assert.equal((await owner.received(1))[0]?.msg, 'kept');
   assert.equal(await succeed(['damaged', 'forget', ...on]), '1 damaged record is forgotten.\n');
-  assert.equal(await damagedByMetrics(server), 0);
+  assert.equal(await metric(server, 'hawser_store_damaged_records'), 0);
   assert.match(await doctorOnStore(server), /^ok +store/);
   assert.equal(password, md5('correct horse'));
 });
@@ -140,7 +136,7 @@ test('messages whose receiver has become another by damage reach nobody, also no
         [...expected, 'last'],
       );
     }
-    assert.equal(await damagedByMetrics(each), 1);
+    assert.equal(await metric(each, 'hawser_store_damaged_records'), 1);
     const [row, ...others] = (await succeed(['damaged', 'list', '--json', '--data', each.data])).trim().split('\n');
     assert.equal(others.length, 0);
     assert.match(row!, new RegExp(`"record":"messages".*"${stranger}"`));
@@ -183,7 +179,7 @@ test('damaged messages, removals and bindings are set aside, counted and listed,
     'binding',
     'messages',
   ]);
-  assert.equal(await damagedByMetrics(server), 3);
+  assert.equal(await metric(server, 'hawser_store_damaged_records'), 3);
   const { stderr } = await hawser(['inbox', 'list', ...on]);
   assert.match(stderr, /^hawser: 3 damaged records were set aside/);
 });

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Authority, writeCertificate } from './certificates.ts';
 import { type Server, startServer } from './harness.ts';
+import { closedFor } from './metrics.ts';
 import { Client, type ConnectOptions, encodeFrame, unique } from './mini-client.ts';
 import { connect, eventually, expectAck, expectCode, newApp, newDevice, password } from './parties.ts';
 
@@ -113,7 +114,7 @@ test('nor one that a proxy elsewhere says is of this machine, or came over TLS: 
 });
 
 test('a proxy without a valid header is closed and told nothing, over TCP and TLS', async () => {
-  const before = await closedBy(server, 'badProxyHeader');
+  const before = await closedFor(server, 'badProxyHeader');
   const sent = [
     encodeFrame({ msgId: 'x' }),
     Buffer.from('PROXY TCP4 203.0.113.9 203.0.113.10 1 2\r\n'),
@@ -131,11 +132,11 @@ test('a proxy without a valid header is closed and told nothing, over TCP and TL
       assert.deepEqual(client.frames, []);
     }
   }
-  assert.equal((await closedBy(server, 'badProxyHeader')) - before, 2 * sent.length);
+  assert.equal((await closedFor(server, 'badProxyHeader')) - before, 2 * sent.length);
 });
 
 test('a proxy that sends none in time is closed; one that only looks in is no fault', { timeout: 20_000 }, async () => {
-  const before = await closedBy(server, 'badProxyHeader');
+  const before = await closedFor(server, 'badProxyHeader');
   const began = performance.now();
   using silent = await Client.connect(server);
   using slow = await Client.connect(server);
@@ -150,7 +151,7 @@ test('a proxy that sends none in time is closed; one that only looks in is no fa
   await Promise.all([silent.waitClosed(), slow.waitClosed()]);
   const ms = performance.now() - began;
   assert.ok(ms > 4_000 && ms < 15_000, `${ms} ms`);
-  assert.equal((await closedBy(server, 'badProxyHeader')) - before, 2);
+  assert.equal((await closedFor(server, 'badProxyHeader')) - before, 2);
 });
 
 test('at the stop nobody waits for headers and handshakes that do not come', {
@@ -173,7 +174,7 @@ test('from anybody else a header is a bad frame', async () => {
   using client = await connect(strict);
   client.sendRaw(header('127.0.0.1'));
   await client.waitClosed();
-  assert.equal(await closedBy(strict, 'frameTooLong'), 1);
+  assert.equal(await closedFor(strict, 'frameTooLong'), 1);
   using app = await newApp(strict, { autoAck: true });
   expectAck(await app.say(app.name, 'hello'));
 });
@@ -185,8 +186,3 @@ test('over a proxy everything works as without', async () => {
   expectAck(await app.say(lamp.name, 'z'.repeat(500_000)));
   expectAck(await lamp.say(app.name, 'back'));
 });
-
-async function closedBy(of: Server, reason: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${of.adminPort}/metrics`)).text();
-  return Number(new RegExp(`^hawser_closed_total\\{reason="${reason}"\\} (\\d+)$`, 'm').exec(text)?.[1]);
-}

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { asNobody, Command, freePorts, hawser, newFolder, refused, succeed, takenPort } from './cli.ts';
 import { startServer } from './harness.ts';
+import { metric } from './metrics.ts';
 import { Client } from './mini-client.ts';
 import { addDevice, connect, eventually, expectAck, expectCode, newApp, newDevice } from './parties.ts';
 
@@ -387,14 +388,6 @@ test('localhost is what this machine takes it for', async () => {
 
 // ---- health, metrics, output
 
-/** The value of a metric, labels and all. */
-async function metric(port: number, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `));
-  assert.ok(line !== undefined, `${name} is there`);
-  return Number(line.slice(name.length));
-}
-
 test('it is healthy while it serves', async () => {
   await using server = await startServer();
   const { status, json } = await fetchJson({ host: '127.0.0.1', port: server.adminPort }, '/healthz');
@@ -403,7 +396,7 @@ test('it is healthy while it serves', async () => {
 
 test('metrics move with the traffic', async () => {
   await using server = await startServer();
-  const value = (name: string): Promise<number> => metric(server.adminPort, name);
+  const value = (name: string): Promise<number> => metric(server, name);
   const connectionsBefore = await value('hawser_connections_opened_total');
   using app = await newApp(server);
   using device = await newDevice(server, { autoAck: true });

@@ -12,6 +12,7 @@ import { type ConnectionOptions, connect as connectTls, type PeerCertificate, ty
 import { Authority, type Issued, writeCertificate } from './certificates.ts';
 import { freePorts, refused } from './cli.ts';
 import { type Server, startServer } from './harness.ts';
+import { closedFor, metric } from './metrics.ts';
 import { Client, unique } from './mini-client.ts';
 import { connect, eventually, expectAck, expectCode, newApp, newDevice, newUser, password } from './parties.ts';
 
@@ -37,18 +38,6 @@ after(async () => {
 
 function overTls(of: Server): { host: string; port: number } {
   return { host, port: of.tlsPort };
-}
-
-/** The value of a metric, labels and all. */
-async function metric(of: Server, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${of.adminPort}/metrics`)).text();
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `));
-  assert.ok(line !== undefined, `${name} is there`);
-  return Number(line.slice(name.length));
-}
-
-function closedBy(of: Server, reason: string): Promise<number> {
-  return metric(of, `hawser_closed_total{reason="${reason}"}`);
 }
 
 async function until(probe: () => Promise<boolean>, what: string, timeoutMs = 15_000): Promise<void> {
@@ -115,14 +104,14 @@ describe('the same frames', () => {
     using third = await Client.connect(small);
     await third.waitClosed();
     await assert.rejects(Client.connect(overTls(small), { tls: trusting }));
-    assert.equal(await closedBy(small, 'tooManyConnections'), 2);
+    assert.equal(await closedFor(small, 'tooManyConnections'), 2);
   });
 });
 
 describe('handshakes', () => {
   test('that fail are counted and harm nobody', async () => {
     using app = await newApp(overTls(server), { tls: trusting, autoAck: true });
-    const before = await closedBy(server, 'handshakeFailed');
+    const before = await closedFor(server, 'handshakeFailed');
     const unfinished = Buffer.from(`160301006b010000670303${'11'.repeat(50)}`, 'hex');
     const sent = [
       Buffer.from('GET /?id=x HTTP/1.1\r\nHost: localhost\r\n\r\n'),
@@ -147,13 +136,13 @@ describe('handshakes', () => {
     }
     expectAck(await app.say(app.name, 'still here'));
     await until(
-      async () => (await closedBy(server, 'handshakeFailed')) - before === rounds * sent.length,
+      async () => (await closedFor(server, 'handshakeFailed')) - before === rounds * sent.length,
       'all are counted',
     );
   });
 
   test('that take too long are ended, also when they go on byte by byte', { timeout: 30_000 }, async () => {
-    const before = await closedBy(server, 'handshakeFailed');
+    const before = await closedFor(server, 'handshakeFailed');
     const hello = Buffer.from(`160301006b010000670303${'11'.repeat(100)}`, 'hex');
     const began = performance.now();
     const lasted = async (dribbles: boolean): Promise<number> => {
@@ -170,7 +159,7 @@ describe('handshakes', () => {
     };
     const times = await Promise.all([lasted(false), lasted(true)]);
     for (const ms of times) assert.ok(ms > 8_000 && ms < 20_000, `${ms} ms`);
-    assert.equal((await closedBy(server, 'handshakeFailed')) - before, 2);
+    assert.equal((await closedFor(server, 'handshakeFailed')) - before, 2);
   });
 
   test('a session is resumed by its ticket', async () => {
@@ -371,7 +360,7 @@ describe('clients that show a certificate', () => {
     using known = await newDevice(overTls(strict), { tls: certified(id), name: id });
     await known.fence();
     // A resumed session shows no certificate anew: the one of the session counts, and none stays none.
-    assert.equal(await closedBy(strict, 'badCertificate'), 1);
+    assert.equal(await closedFor(strict, 'badCertificate'), 1);
   });
 
   test('of another authority, expired, for no name or for two are turned away, and told so', async () => {
@@ -413,7 +402,7 @@ describe('clients that show a certificate', () => {
 
   /** The connection is ended after cmd 3, before cmd 1. */
   async function turnedAway(of: Server, tls: ConnectionOptions): Promise<void> {
-    const before = await closedBy(of, 'badCertificate');
+    const before = await closedFor(of, 'badCertificate');
     using client = await Client.connect(overTls(of), { tls });
     const answer = await client.takeCmd(3);
     assert.match(answer.msg, /certificate is needed/);
@@ -422,7 +411,7 @@ describe('clients that show a certificate', () => {
       client.frames.map(({ cmd }) => cmd),
       [3],
     );
-    assert.equal(await closedBy(of, 'badCertificate'), before + 1);
+    assert.equal(await closedFor(of, 'badCertificate'), before + 1);
   }
 });
 
@@ -483,7 +472,7 @@ describe('the dispatcher', () => {
     assert.equal(await textFrom(connectSocket({ host, port: both.httpsPort }).end('GET / HTTP/1.1\r\n\r\n')), '');
     writeCertificate(own, authority.issue(here));
     await until(async () => (await askOverTls(both, '/?id=a')).serial !== serial, 'another certificate');
-    assert.equal(await closedBy(both, 'handshakeFailed'), 1);
+    assert.equal(await closedFor(both, 'handshakeFailed'), 1);
   });
 
   test('has no server over TLS where there is no TLS', async () => {

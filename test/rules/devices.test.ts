@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type Server, startServer } from '../harness.ts';
+import { metric } from '../metrics.ts';
 import { type Client, type Frame, unique } from '../mini-client.ts';
 import { addDevice, connect, expectCode, login, newApp, newDevice, newUser } from '../parties.ts';
 
@@ -210,9 +211,8 @@ test('an app that asks without end, and takes none of it, is read from no more, 
   greedy.sendRaw(Buffer.concat(asked));
   using other = await newApp(server);
   for (let i = 0; i < 50; i++) await other.fence();
-  const metrics = await (await fetch(`http://127.0.0.1:${server.adminPort}/metrics`)).text();
-  const resident = Number(/^process_resident_memory_bytes (\S+)$/m.exec(metrics)?.[1]);
+  const resident = await metric(server, 'process_resident_memory_bytes');
   assert.ok(resident > 0 && resident < 400_000_000, `${resident} bytes`);
-  const sent = Number(/^hawser_bytes_sent_total (\S+)$/m.exec(metrics)?.[1]);
+  const sent = await metric(server, 'hawser_bytes_sent_total');
   assert.ok(sent < 50_000_000, `${sent} bytes were sent`);
 });

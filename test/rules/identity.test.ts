@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { hawser, newFolder, refused, succeed } from '../cli.ts';
 import { type Server, startServer } from '../harness.ts';
+import { metric } from '../metrics.ts';
 import { type Client, type Frame, unique } from '../mini-client.ts';
 import { addDevice, connect, expectAck, expectCode, leave, login, newApp, newDevice, newUser } from '../parties.ts';
 
@@ -28,13 +29,6 @@ async function expectRefused(at: Server, id: string, extra: Record<string, unkno
   // It is nobody: it may send and fetch nothing.
   expectCode(await stranger.request(202), 202, 300);
   return answer;
-}
-
-async function metric(at: Server, name: string): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${at.adminPort}/metrics`)).text();
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `));
-  assert.ok(line !== undefined, `no metric ${name}`);
-  return Number(line.slice(name.length + 1));
 }
 
 /** What came on a live session since was nothing, and it is still the one of its name. */

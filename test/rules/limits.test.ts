@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { type Server, startServer } from '../harness.ts';
+import { metric } from '../metrics.ts';
 import { type Client, encodeFrame } from '../mini-client.ts';
 import { eventually, expectAck, leave, login, newApp, newDevice, newUser, sleep } from '../parties.ts';
 
@@ -38,14 +39,6 @@ function post(sender: Client, to: string, ids: readonly string[], msg: unknown =
 
 function isRetry(answer: { readonly json: unknown }): boolean {
   return (answer.json as { readonly retry?: unknown }).retry === true;
-}
-
-async function metric(of: Server, name: string): Promise<number> {
-  const url = `http://${of.host}:${of.adminPort}/metrics`;
-  const text = await (await fetch(url, { headers: { connection: 'close' } })).text();
-  const line = text.split('\n').find((each) => each.startsWith(`${name} `));
-  assert.ok(line, `there is no ${name}`);
-  return Number(line.slice(name.length));
 }
 
 async function until(of: Server, name: string, value: number): Promise<void> {
