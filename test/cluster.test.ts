@@ -79,7 +79,7 @@ function stream(from: Client, to: string): { readonly sent: string[]; stop(): vo
 
 /** `hawser dispatch` on a free port. */
 async function startDispatcher(): Promise<AsyncDisposable & { readonly port: number }> {
-  const args = ['dispatch', '--redis', `redis://127.0.0.1:${redis.port}`, '--http-port', '0'];
+  const args = ['dispatch', '--redis', `redis://127.0.0.1:${redis.port}`, '--http-port', '0', '--admin-port', '0'];
   const command = new Command(args, { isOpen: true });
   const port = await command.until(({ stderr }) => Number(/"http":\{[^}]*"port":(\d+)/.exec(stderr)?.[1]) || undefined);
   return {

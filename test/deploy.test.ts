@@ -71,7 +71,7 @@ async function expectDispatching(
   environment: Readonly<Record<string, string>>,
 ): Promise<void> {
   using folder = newFolder();
-  const here = { HAWSER_HOST: '127.0.0.1', HAWSER_HTTP_PORT: '0' };
+  const here = { HAWSER_HOST: '127.0.0.1', HAWSER_HTTP_PORT: '0', HAWSER_ADMIN_PORT: '0' };
   await using command = new Command(args, { env: { ...environmentIn(folder.path, environment), ...here } });
   await command.until(({ child, stderr }) => stderr.includes('"msg":"ready"') || (child.exitCode ?? undefined));
   assert.equal(command.child.exitCode, null, command.stderr);

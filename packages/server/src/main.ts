@@ -5,25 +5,24 @@ import type { Logger } from 'pino';
 import { controlPath, isServed, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
 import { Metrics } from './admin/metrics.ts';
-import { Certificates } from './certificates.ts';
-import type { Core } from './core/core.ts';
 import { Fenced } from './core/ports.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
-import { type Choose, createDispatcher, createTlsDispatcher, type Gate } from './dispatcher/http.ts';
+import { type Choose, createDispatcher, type Gate } from './dispatcher/http.ts';
 import { type Gateway, startListening } from './gateway/listener.ts';
 import { listenTcp } from './gateway/tcp.ts';
-import { type Credentials, contextOf, listenTls } from './gateway/tls.ts';
+import { listenTls } from './gateway/tls.ts';
 import { closeHttp, type Endpoint, listen } from './listening.ts';
 import { watchMemory } from './memory.ts';
 import { ClusterNode } from './node.ts';
 import { operateOn } from './operator.ts';
+import { certificatesOf, listenOverTls, startTlsDispatcher } from './over-tls.ts';
 import { makeFolder, openParts, StartError } from './parts.ts';
 import type { Settings } from './settings.ts';
 import { isStoreFailure, whyFailed } from './store/unusable.ts';
 
 export { certificateExpiry } from './certificates.ts';
 export { connectionsWithin, descriptorLimit } from './descriptors.ts';
-export { type RunningDispatcher, startDispatcher } from './dispatch.ts';
+export { type DispatcherSettings, dispatcherSettings, type RunningDispatcher, startDispatcher } from './dispatch.ts';
 export type { Endpoint } from './listening.ts';
 export { boundGarbage } from './memory.ts';
 export { type Moved, type MoveStep, moveToPostgres } from './move.ts';
@@ -123,7 +122,10 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       '--https-port',
       certificates,
       settings.httpsPort,
-      (credentials, port) => startTlsDispatcher(core, choose, gate, credentials, settings.host, port),
+      (credentials, port) => {
+        const onFailed = (): void => void core.counters.closed.handshakeFailed++;
+        return startTlsDispatcher({ choose, gate, credentials, host: settings.host, port, log: core.log, onFailed });
+      },
     );
     if (secureDispatcher !== undefined) undo.push(() => closeHttp(secureDispatcher.server));
     const metrics = new Metrics({
@@ -220,42 +222,6 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
     await parts.close();
     throw error;
   }
-}
-
-function certificatesOf({ tlsCert, tlsKey, tlsClientCa }: Settings, log: Logger): Certificates | undefined {
-  if (tlsCert === undefined || tlsKey === undefined) return undefined;
-  return new Certificates({ cert: tlsCert, key: tlsKey, ca: tlsClientCa }, log);
-}
-
-/** A listener that has the certificate of the moment, if there is to be one. */
-async function listenOverTls<Listening extends { renew(credentials: Credentials): void }>(
-  option: string,
-  certificates: Certificates | undefined,
-  port: number | undefined,
-  start: (credentials: Credentials, port: number) => Promise<Listening>,
-): Promise<Listening | undefined> {
-  if (certificates === undefined || port === undefined) return undefined;
-  const listening = await listen(option, port, () => start(certificates.current, port));
-  certificates.onRenewed((credentials) => listening.renew(credentials));
-  return listening;
-}
-
-async function startTlsDispatcher(
-  core: Core,
-  choose: Choose,
-  gate: Gate,
-  credentials: Credentials,
-  host: string,
-  port: number,
-) {
-  // Clients show their certificates to the server, not here.
-  const context = (of: Credentials) => contextOf({ ...of, ca: undefined });
-  const server = createTlsDispatcher(choose, gate, context(credentials), () => {
-    core.counters.closed.handshakeFailed++;
-  });
-  const listening = await startListening(server, host, port, core.log);
-  server.maxConnections = httpConnectionsWithin(descriptorLimit());
-  return { server, port: listening.port, renew: (next: Credentials) => server.setSecureContext(context(next)) };
 }
 
 /** Fewer connections than asked for when the process may not open that many. */

@@ -1,14 +1,20 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { serverLimits } from '@hawser/protocol';
-import type { Metrics } from './metrics.ts';
 
 export interface Health {
   readonly ok: boolean;
-  readonly state: 'serving' | 'stopping' | 'failed';
+  /** `blind`: a dispatcher that does not know which nodes there are. */
+  readonly state: 'serving' | 'stopping' | 'failed' | 'blind';
+}
+
+/** As `Metrics` are. */
+export interface MetricsText {
+  readonly contentType: string;
+  text(): Promise<string>;
 }
 
 /** The operators' port: health and metrics. Not listening yet. */
-export function createAdmin(metrics: Metrics, health: () => Health): Server {
+export function createAdmin(metrics: MetricsText, health: () => Health): Server {
   const server = createServer(
     {
       maxHeaderSize: serverLimits.httpHeaderBytesMax,
@@ -25,7 +31,7 @@ export function createAdmin(metrics: Metrics, health: () => Health): Server {
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  metrics: Metrics,
+  metrics: MetricsText,
   health: () => Health,
 ): Promise<void> {
   const path = (request.url ?? '').split('?', 1)[0];

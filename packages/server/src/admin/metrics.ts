@@ -1,6 +1,6 @@
 import { closings, refusals } from '@hawser/protocol';
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Counters } from '../core/counters.ts';
+import { Meters } from './meters.ts';
 
 /** What the metrics read, when they are asked for. */
 export interface Measured {
@@ -29,15 +29,11 @@ export interface MeasuredCluster {
 
 type BusLoss = 'dropped' | 'malformed' | 'stale';
 
-const LOOP_DELAY_RESOLUTION_MS = 10;
-
-/** All metrics in Prometheus' form. Counting is done by plain numbers elsewhere; here they are read. */
+/** All metrics of a server. */
 export class Metrics {
-  readonly #registry = new Registry();
+  readonly #meters = new Meters();
 
   constructor(measured: Measured) {
-    // Process, memory, garbage collection, and the delay of the event loop (nodejs_eventloop_lag_*).
-    collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: LOOP_DELAY_RESOLUTION_MS });
     const { counters } = measured;
 
     this.#gauge('hawser_connections', 'Open connections.', measured.connections);
@@ -121,57 +117,26 @@ export class Metrics {
   }
 
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.#meters.contentType;
   }
 
   text(): Promise<string> {
-    return this.#registry.metrics();
+    return this.#meters.text();
   }
 
   #gauge(name: string, help: string, read: () => number): void {
-    new Gauge({
-      name,
-      help,
-      registers: [this.#registry],
-      collect() {
-        this.set(read());
-      },
-    });
+    this.#meters.gauge(name, help, read);
   }
 
   #counter(name: string, help: string, read: () => number): void {
-    new Counter({
-      name,
-      help,
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
+    this.#meters.counter(name, help, read);
   }
 
-  #labelled(
-    name: string,
-    help: string,
-    label: string,
-    read: () => Readonly<Record<string, number>>,
-    known: object = {},
-  ): void {
-    new Counter({
-      name,
-      help,
-      labelNames: [label],
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const key of Object.keys(known)) this.inc({ [label]: key }, 0);
-        for (const [key, value] of Object.entries(read())) this.inc({ [label]: key }, value);
-      },
-    });
+  #labelled(...args: Parameters<Meters['labelled']>): void {
+    this.#meters.labelled(...args);
   }
 
   close(): void {
-    this.#registry.clear();
+    this.#meters.close();
   }
 }

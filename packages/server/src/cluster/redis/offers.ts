@@ -53,7 +53,12 @@ export class Offers {
   }
 
   live(now: number): readonly NodeOffer[] {
-    return now - this.#readAt < serverLimits.dispatcherMemoryMs ? this.#live : [];
+    return this.ageMs(now) < serverLimits.dispatcherMemoryMs ? this.#live : [];
+  }
+
+  /** How long ago the table was read; infinite before that. */
+  ageMs(now: number): number {
+    return now - this.#readAt;
   }
 }
 

@@ -69,6 +69,11 @@ export class Watcher {
     return this.#offers.live(this.#time.now());
   }
 
+  /** How old what it knows is. */
+  get ageMs(): number {
+    return this.#offers.ageMs(this.#time.now());
+  }
+
   renewedAfter(at: number): ReturnType<Offers['renewedAfter']> {
     return this.#offers.renewedAfter(at);
   }
