@@ -67,7 +67,9 @@ for (const page of pages) {
 }
 
 test('the metrics that the README names are there', () => {
-  const metrics = ['metrics', 'dispatcher-metrics'].map((file) => read(`packages/server/src/admin/${file}.ts`)).join('');
+  const metrics = ['metrics', 'dispatcher-metrics']
+    .map((file) => read(`packages/server/src/admin/${file}.ts`))
+    .join('');
   const names = read('README.md').match(/\bhawser_\w+/g) ?? [];
   assert.ok(names.length > 0);
   for (const name of names) assert.ok(metrics.includes(`'${name}'`), name);
