@@ -2,7 +2,13 @@
 import { randomBytes } from 'node:crypto';
 import { away } from './away.ts';
 import { drain, fill } from './away-many.ts';
+import { across } from './cluster/across.ts';
+import { awayAcross } from './cluster/away.ts';
+import { nodeKill } from './cluster/node-kill.ts';
+import { spread } from './cluster/spread.ts';
+import { takeover } from './cluster/takeover.ts';
 import { flood } from './flood.ts';
+import { heartbeats } from './heartbeats.ts';
 import { idle } from './idle.ts';
 import type { Job, Outcome } from './job.ts';
 import { latency, latency80 } from './latency.ts';
@@ -28,6 +34,12 @@ const SCENARIOS = {
   mqttThroughput,
   mqttLatency,
   mqttLatency80,
+  heartbeats,
+  across,
+  awayAcross,
+  spread,
+  takeover,
+  nodeKill,
 } as const;
 
 const job: Job = JSON.parse(process.argv[2] ?? '');

@@ -18,7 +18,16 @@ export type Kind =
   | 'flood'
   | 'mqttThroughput'
   | 'mqttLatency'
-  | 'mqttLatency80';
+  | 'mqttLatency80'
+  | 'heartbeats'
+  | 'across'
+  | 'spread'
+  | 'awayAcross'
+  | 'takeover'
+  | 'nodeKill';
+
+/** A server, as the generator reaches it. */
+export type At = { endpoint: Endpoint; httpPort: number | null; adminPort: number | null; pid: number };
 
 export type Job = {
   kind: Kind;
@@ -32,6 +41,9 @@ export type Job = {
   window: number;
   /** The PostgreSQL that the server stores in. */
   postgresPid?: number;
+  /** Several servers, where it is about them, and the Redis between them. */
+  nodes?: readonly At[];
+  redisPid?: number;
 } & Variation;
 
 /** What makes one scenario of another; each has its default where it is used. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Postgres } from '../scripts/postgres.ts';
+import { CLUSTER_SCENARIOS } from './cluster/scenarios.ts';
 import type { Job, Kind, Outcome, Variation } from './job.ts';
 import { page } from './page.ts';
 import { findPeer, PEER_NAMES, type Peer } from './peers.ts';
@@ -63,6 +64,7 @@ const SCENARIOS: Record<string, Scenario> = {
   logins: { steps: ['logins'], window: 0, pinned: false, quick: true, floor: true },
   'logins-pinned': { steps: ['logins'], window: 0, pinned: true, quick: false, floor: true },
   idle: { steps: ['idle'], window: 0, pinned: true, quick: false, floor: true },
+  heartbeats: { steps: ['heartbeats'], window: 0, pinned: true, quick: false, floor: false },
   away: { steps: ['away'], window: 128, pinned: true, quick: false, floor: false },
   stuck: { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false },
   'stuck-2': { steps: ['stuck'], window: 20, pinned: true, quick: false, floor: false, vary: { stuckPerSecond: 2000 } },
@@ -103,7 +105,8 @@ const OWN_DURABILITY = "acked after the receiver's ack or a synced write; encryp
 
 const USAGE = `node bench/main.ts [options]
   --quick            one short run of throughput and logins, with the floor: under a minute
-  --only A,B         these scenarios only: ${Object.keys(SCENARIOS).join(', ')}
+  --only A,B         these scenarios only: ${[...Object.keys(SCENARIOS), ...Object.keys(CLUSTER_SCENARIOS)].join(', ')}
+  --cluster          those of a cluster, one run of each: a quarter of an hour
   --runs N           runs of each, 3 unless told
   --seconds N        measured seconds of throughput, latency, fan-in, fan-out and logins, 8 unless told
   --floor            the floor (bench/floor.ts) in turn with the server, and their ratio
@@ -120,6 +123,7 @@ const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     only: { type: 'string' },
+    cluster: { type: 'boolean', default: false },
     runs: { type: 'string' },
     seconds: { type: 'string' },
     floor: { type: 'boolean', default: false },
@@ -142,9 +146,13 @@ function positive(name: string, text: string | undefined, otherwise: number): nu
 }
 
 function chosenScenarios(): string[] {
-  const names =
-    options.only?.split(',') ?? Object.keys(SCENARIOS).filter((name) => !options.quick || SCENARIOS[name]?.quick);
-  for (const name of names) if (SCENARIOS[name] === undefined) throw new Error(`no scenario ${name}\n\n${USAGE}`);
+  const all = Object.keys(options.cluster ? CLUSTER_SCENARIOS : SCENARIOS);
+  const names = options.only?.split(',') ?? all.filter((name) => !options.quick || SCENARIOS[name]?.quick);
+  for (const name of names) {
+    if (SCENARIOS[name] === undefined && CLUSTER_SCENARIOS[name] === undefined) {
+      throw new Error(`no scenario ${name}\n\n${USAGE}`);
+    }
+  }
   return names;
 }
 
@@ -176,9 +184,14 @@ function words(text: string): string[] {
 }
 
 async function runOnce(name: string, target: Target, run: number, warmUpMs: number, measureMs: number): Promise<Run> {
-  const { steps, window, pinned, postgres = false, vary } = SCENARIOS[name]!;
   const [serverArgs, nodeArgs] = [words(options['server-args']), words(options['node-args'])];
   const all: Run = { scenario: name, target: nameOf(target), run, figures: {}, violations: [], series: {} };
+  const onCluster = CLUSTER_SCENARIOS[name];
+  if (onCluster !== undefined) {
+    const settings = { data: options.data, serverArgs, nodeArgs };
+    return { ...all, ...(await onCluster(settings, warmUpMs, measureMs)) };
+  }
+  const { steps, window, pinned, postgres = false, vary } = SCENARIOS[name]!;
   const add = ({ figures, violations, series }: Outcome) => {
     Object.assign(all.figures, figures);
     all.violations.push(...violations);
@@ -218,7 +231,10 @@ async function runOnce(name: string, target: Target, run: number, warmUpMs: numb
 }
 
 /** Whether `target` can do this scenario. */
-function isFor(target: Target, { floor, steps }: Scenario): boolean {
+function isFor(target: Target, scenario: Scenario | undefined): boolean {
+  // Those of a cluster.
+  if (scenario === undefined) return target === 'server';
+  const { floor, steps } = scenario;
   if (typeof target !== 'string') return steps.every((step) => PEER_STEPS[step] !== undefined);
   return target === 'server' || floor;
 }
@@ -243,7 +259,7 @@ async function main(): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  const runCount = positive('runs', options.runs, options.quick ? 1 : 3);
+  const runCount = positive('runs', options.runs, options.quick || options.cluster ? 1 : 3);
   const measureMs = 1000 * positive('seconds', options.seconds, options.quick ? 3 : 8);
   const warmUpMs = options.quick ? 1000 : 2000;
   const scenarios = chosenScenarios();
@@ -268,7 +284,7 @@ async function main(): Promise<number> {
     for (const name of scenarios) {
       // In turn, and the other way round every second time, so that a drift of the machine hits both alike.
       for (const target of run % 2 === 1 ? targets : targets.toReversed()) {
-        if (!isFor(target, SCENARIOS[name]!)) continue;
+        if (!isFor(target, SCENARIOS[name])) continue;
         const result = await runOnce(name, target, run, warmUpMs, measureMs);
         runs.push(result);
         process.stderr.write(`run ${run}/${runCount} ${name} ${nameOf(target)}: ${headline(result)}\n`);

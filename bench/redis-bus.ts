@@ -60,6 +60,10 @@ async function count(end: End): Promise<Extract<Told, { what: 'counted' }>> {
   return told;
 }
 
+async function usedBytes(redis: RedisServer): Promise<number> {
+  return Number(/used_memory_dataset:(\d+)/.exec(String(await redis.ask('INFO', 'memory')))?.[1]);
+}
+
 /** Messages from one node to another, each with its ack back, `window` in flight for each of 50 receivers; then claims. */
 export async function runRedisBus(window: number, warmUpMs: number, measureMs: number): Promise<Outcome> {
   const redis = await RedisServer.start();
@@ -82,6 +86,7 @@ export async function runRedisBus(window: number, warmUpMs: number, measureMs: n
     ends.push(claimer);
     sender.close();
     const [claimCpu, redisCpu] = [cpuMs(claimer.pid), cpuMs(redis.pid)];
+    const bytesBefore = await usedBytes(redis);
     const told = await claimer.ask({ what: 'claim', atOnce: CLAIMS_AT_ONCE, measureMs: CLAIMS_MEASURE_MS });
     if (told.what !== 'claimed') throw new Error('a node of the benchmark does not claim');
     return {
@@ -95,6 +100,7 @@ export async function runRedisBus(window: number, warmUpMs: number, measureMs: n
         claimP50Ms: told.p50Ms,
         claimP95Ms: told.p95Ms,
         cpuUsPerClaim: ((cpuMs(claimer.pid) - claimCpu) * 1000) / told.claims,
+        redisBytesPerName: ((await usedBytes(redis)) - bytesBefore) / told.claims,
         cpuUsPerClaimRedis: ((cpuMs(redis.pid) - redisCpu) * 1000) / told.claims,
       },
       violations: lost > 0 ? [`${lost} packets were missing or out of order`] : [],

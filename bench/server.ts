@@ -56,6 +56,7 @@ export function killAll(): void {
 export type Running = {
   pid: number;
   endpoint: Endpoint;
+  httpPort: number | null;
   adminPort: number | null;
   /** From the start of the process to its ready line, by the clock and in CPU time. */
   readyMs: number;
@@ -69,13 +70,15 @@ function portOf(value: unknown): number | null {
   return typeof port === 'number' ? port : null;
 }
 
+type Ports = { tcp: number; http: number | null; admin: number | null };
+
 /** The ready line's ports; null for any other line. */
-function readyPorts(line: string): { tcp: number; admin: number | null } | null {
+function readyPorts(line: string): Ports | null {
   if (!line.startsWith('{')) return null;
   try {
-    const { msg, tcp, admin } = JSON.parse(line);
+    const { msg, tcp, http, admin } = JSON.parse(line);
     const port = portOf(tcp);
-    return msg === 'ready' && port !== null ? { tcp: port, admin: portOf(admin) } : null;
+    return msg === 'ready' && port !== null ? { tcp: port, http: portOf(http), admin: portOf(admin) } : null;
   } catch {
     return null;
   }
@@ -124,7 +127,7 @@ export async function startServer(
   const startedAtMs = performance.now();
   const child = start(core, command.file, command.args, command.env);
   const lastLines: string[] = [];
-  const { promise, resolve, reject } = Promise.withResolvers<{ tcp: number; admin: number | null }>();
+  const { promise, resolve, reject } = Promise.withResolvers<Ports>();
   child.stdout?.resume();
   createInterface({ input: child.stderr! }).on('line', (line) => {
     const ports = readyPorts(line);
@@ -135,7 +138,7 @@ export async function startServer(
   child.once('error', reject);
   let isOver = false;
   const { port } = command;
-  if (port !== null) void listening(port, () => isOver).then(() => resolve({ tcp: port, admin: null }));
+  if (port !== null) void listening(port, () => isOver).then(() => resolve({ tcp: port, http: null, admin: null }));
   const ended = once(child, 'exit');
   let stopping = false;
   let crash = '';
@@ -163,10 +166,11 @@ export async function startServer(
   }
 
   try {
-    const { tcp, admin } = await promise;
+    const { tcp, http, admin } = await promise;
     const pid = child.pid!;
     const [readyMs, readyCpuMs] = [performance.now() - startedAtMs, cpuMs(pid)];
-    return { pid, endpoint: { host: '127.0.0.1', port: tcp }, adminPort: admin, readyMs, readyCpuMs, stop };
+    const ports = { endpoint: { host: '127.0.0.1', port: tcp }, httpPort: http, adminPort: admin };
+    return { pid, ...ports, readyMs, readyCpuMs, stop };
   } catch (error) {
     child.kill('SIGKILL');
     throw error;
