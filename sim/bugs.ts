@@ -195,7 +195,8 @@ export const bugs = {
     within: 60,
     nodes: 3,
     core: (core) => {
-      core.delivery.leave = () => Promise.resolve({ settled: new Int32Array(0), unsure: [], finished: [] });
+      core.delivery.leave = () =>
+        Promise.resolve({ settled: new Int32Array(0), hadUnder: 0, unsure: [], finished: [] });
     },
   },
   'a first message overtakes what another node stored': {

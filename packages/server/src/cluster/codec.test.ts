@@ -19,7 +19,7 @@ const name = fc
   .string({ unit: 'grapheme', maxLength: 128 })
   .filter((text) => Buffer.byteLength(text) <= wireLimits.nameBytesMax);
 const float = fc.double({ noNaN: true, noDefaultInfinity: true });
-const finished = plain({ from: name, msgId: name, hash: uint });
+const finished = plain({ from: name, msgId: name, hash: uint, ago: uint });
 const type = <Type extends Packet['type']>(value: Type) => fc.constant(value);
 
 const packet: fc.Arbitrary<Packet> = fc.oneof(
@@ -34,7 +34,7 @@ const packet: fc.Arbitrary<Packet> = fc.oneof(
   plain({ type: type('caughtUp'), to: name, news: uint, stream: uint }),
   plain({ type: type('takeOver'), name, token: uint }),
   plain({
-    ...{ type: type('handed'), name, token: uint, settled: fc.int32Array({ maxLength: 30 }) },
+    ...{ type: type('handed'), name, token: uint, settled: fc.int32Array({ maxLength: 30 }), hadUnder: uint },
     ...{ unsure: fc.array(name), finished: fc.array(finished) },
   }),
 );

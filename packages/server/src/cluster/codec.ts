@@ -6,7 +6,7 @@ import { Reader } from './reader.ts';
 import type { Writer } from './writer.ts';
 
 /** What another version may write otherwise begins with another number. */
-const VERSION = 1;
+const VERSION = 2;
 
 const types = ['forward', 'acked', 'refused', 'nudge', 'absent', 'caughtUp', 'takeOver', 'handed'] as const;
 const codes = Object.fromEntries(types.map((type, code) => [type, code])) as Record<Packet['type'], number>;
@@ -71,13 +71,15 @@ export function writePacket(writer: Writer, packet: Packet): void {
       writer.text(packet.name);
       writer.uint(packet.token);
       writer.ints(packet.settled);
+      writer.uint(packet.hadUnder);
       writer.uint(packet.unsure.length);
       for (const msgId of packet.unsure) writer.text(msgId);
       writer.uint(packet.finished.length);
-      for (const { from, msgId, hash } of packet.finished) {
+      for (const { from, msgId, hash, ago } of packet.finished) {
         writer.text(from);
         writer.text(msgId);
         writer.uint(hash);
+        writer.uint(ago);
       }
       return;
   }
@@ -143,9 +145,15 @@ function readPacket(reader: Reader): Packet | undefined {
         name: reader.text(names),
         token: reader.uint(),
         settled: reader.ints(),
+        hadUnder: reader.uint(),
         unsure: reader.list(() => reader.text(ids)),
         finished: reader.list(
-          (): Finished => ({ from: reader.text(names), msgId: reader.text(ids), hash: reader.uint() }),
+          (): Finished => ({
+            from: reader.text(names),
+            msgId: reader.text(ids),
+            hash: reader.uint(),
+            ago: reader.uint(),
+          }),
         ),
       };
     default:

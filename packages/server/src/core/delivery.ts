@@ -552,16 +552,23 @@ export class Delivery {
     await this.store.whenRemoved();
     return {
       settled: sender?.settledIds() ?? NO_IDS,
+      hadUnder: sender?.hadUnder ?? 0,
       unsure: unsure.filter((msgId) => sender?.isSettled(msgId)),
       finished: this.#mailboxes.get(name)?.finished ?? [],
     };
   }
 
   /** What another node knew of a name whose session is here now. */
-  inherit(name: string, { settled, finished }: Memory): void {
+  inherit(name: string, { settled, hadUnder, finished }: Memory): void {
     const sender = this.#senders.get(name);
-    if (sender !== undefined) this.#rememberedIds += sender.inherit(settled, this.time.now());
+    if (sender !== undefined) this.#rememberedIds += sender.inherit(settled, hadUnder, this.time.now());
     this.#mailboxes.get(name)?.inherit(finished);
+  }
+
+  /** All that other nodes knew of the name is here: what is settled from now on is newer. */
+  hasAll(name: string, token: number): void {
+    const sender = this.#senders.get(name);
+    if (sender !== undefined) sender.hadUnder = token;
   }
 
   // ---- in turn

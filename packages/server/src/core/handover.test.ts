@@ -10,7 +10,7 @@ import type { Session } from './session.ts';
 import { VirtualTime } from './testing/time.ts';
 
 const { handoverAgainAfterMs, handoverTimeoutMs } = serverLimits;
-const NOTHING: Memory = { settled: new Int32Array(0), unsure: [], finished: [] };
+const NOTHING: Memory = { settled: new Int32Array(0), hadUnder: 0, unsure: [], finished: [] };
 
 /** A session as far as a name is concerned. */
 class Newcomer {
@@ -34,6 +34,7 @@ let sent: [node: string, packet: Packet][];
 let confirmed: [token: number, previous: readonly string[]][];
 let released: number[];
 let inherited: Memory[];
+let complete: number[];
 let voids: Map<string, () => void>;
 /** What `Delivery.leave` waits for. */
 let isQuiet: PromiseWithResolvers<Memory>;
@@ -46,6 +47,7 @@ beforeEach(() => {
   confirmed = [];
   released = [];
   inherited = [];
+  complete = [];
   voids = new Map();
   isQuiet = Promise.withResolvers();
   const cluster = {
@@ -59,7 +61,11 @@ beforeEach(() => {
     },
     send: (node: string, packet: Packet) => sent.push([node, packet]),
   };
-  const delivery = { leave: () => isQuiet.promise, inherit: (_: string, memory: Memory) => inherited.push(memory) };
+  const delivery = {
+    leave: () => isQuiet.promise,
+    inherit: (_: string, memory: Memory) => inherited.push(memory),
+    hasAll: (_: string, token: number) => complete.push(token),
+  };
   handover = new Handover(cluster as unknown as Cluster, time, directory, delivery as unknown as Delivery);
 });
 
@@ -95,9 +101,11 @@ test('a session is served when each node that had the name has let go of it, and
   handover.handed('b', { type: 'handed', name: 'ann', token: 4, ...NOTHING });
   await time.settle();
   assert.equal(isServed, false, 'that was the answer to another claim');
+  assert.deepEqual(complete, []);
   handover.handed('b', { type: 'handed', name: 'ann', token: 5, ...NOTHING });
   assert.equal(await outcome, true);
   assert.deepEqual(inherited, [memory, NOTHING]);
+  assert.deepEqual(complete, [5], 'what is settled from now on is newer than what they knew');
   assert.deepEqual(newcomer.acks, ['m']);
   assert.deepEqual(confirmed, [[5, ['a', 'b']]]);
 });

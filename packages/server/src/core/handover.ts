@@ -64,6 +64,7 @@ export class Handover {
       await Promise.all(previous.map((node) => this.#collect(node, name, token, session)));
       // What was known of the name may have come when nobody needed it here any more: the next claim asks for it again.
       if (session.isClosed) return false;
+      this.#delivery.hasAll(name, token);
       if (previous.length > 0) this.#cluster.confirm(name, token, previous);
       return true;
     } finally {
@@ -107,8 +108,8 @@ export class Handover {
   }
 
   /** A node has let go of a name. */
-  handed(node: string, { name, token, settled, unsure, finished }: Handed): void {
-    this.#asked.get(`${node}\n${name}\n${token}`)?.({ settled, unsure, finished });
+  handed(node: string, { name, token, settled, hadUnder, unsure, finished }: Handed): void {
+    this.#asked.get(`${node}\n${name}\n${token}`)?.({ settled, hadUnder, unsure, finished });
   }
 
   /** Ends the session of a name, whichever other node has it. */

@@ -81,15 +81,25 @@ test('it is remembered until a new stream begins, when all before it has been re
   assert.ok(knows('from another node'));
 });
 
-test('acked pushes are handed from node to node, for two minutes, and 4,096 of them', () => {
-  inlet.inherit([{ from: 'ann', msgId: 'm', hash: 7 }], 0);
-  assert.deepEqual(inlet.finished(), [{ from: 'ann', msgId: 'm', hash: 7 }]);
+test('acked pushes are handed from node to node, for ten minutes, and 4,096 of them', () => {
+  inlet.inherit([{ from: 'ann', msgId: 'm', hash: 7, ago: 0 }], 0);
+  assert.deepEqual(inlet.finished(100), [{ from: 'ann', msgId: 'm', hash: 7, ago: 100 }]);
   inlet.age(serverLimits.finishedPushesKeptMs - 1);
   assert.ok(knows('m'));
   inlet.age(serverLimits.finishedPushesKeptMs);
   assert.ok(!knows('m') && inlet.isEmpty);
   for (let i = 0; i <= serverLimits.finishedPushesMax; i++) acked(`${i}`, undefined);
   assert.ok(!knows('0') && knows('1'), 'the oldest goes first');
+});
+
+test('what is handed on and on is forgotten in its time all the same, and first of all', () => {
+  acked('here', undefined);
+  inlet.inherit([{ from: 'ann', msgId: 'handed', hash: 7, ago: 5000 }], 0);
+  inlet.age(serverLimits.finishedPushesKeptMs - 5000);
+  assert.deepEqual([knows('handed'), knows('here')], [false, true]);
+  inlet.inherit([{ from: 'ann', msgId: 'handed', hash: 7, ago: 5000 }], 0);
+  for (let i = 2; i <= serverLimits.finishedPushesMax; i++) acked(`${i}`, undefined);
+  assert.deepEqual([knows('handed'), knows('here')], [false, true]);
 });
 
 test('whoever stored something is told once how far all has been read', () => {

@@ -18,10 +18,12 @@ interface Stream {
   readonly acked: Map<number, string>;
 }
 
-interface FinishedPush extends Finished {
+interface FinishedPush extends Push {
   readonly hop: Hop | undefined;
   readonly at: number;
 }
+
+type Push = Pick<Finished, 'from' | 'msgId' | 'hash'>;
 
 /**
  * What comes to a receiver from other nodes, as its owner sees it: streams of messages, of which none may be missing,
@@ -32,7 +34,8 @@ interface FinishedPush extends Finished {
  */
 export class Inlet {
   readonly #streams = new Map<string, Stream>();
-  readonly #finished = new Map<string, FinishedPush>();
+  /** Those first that were acked first. */
+  #finished = new Map<string, FinishedPush>();
   readonly #nudges = new Map<string, number>();
 
   /** The number of the stream that a node may begin. */
@@ -124,19 +127,25 @@ export class Inlet {
   }
 
   /** Whether the receiver has acked this message already. */
-  hasFinished({ from, msgId, hash }: Finished): boolean {
+  hasFinished({ from, msgId, hash }: Push): boolean {
     return this.#finished.get(keyOf(from, msgId))?.hash === hash;
   }
 
   /** What the node knew that had the receiver before. */
   inherit(finished: readonly Finished[], now: number): void {
-    for (const { from, msgId, hash } of finished) {
-      this.#remember(keyOf(from, msgId), { from, msgId, hash, hop: undefined, at: now });
+    const all = [...this.#finished];
+    for (const { from, msgId, hash, ago } of finished) {
+      all.push([keyOf(from, msgId), { from, msgId, hash, hop: undefined, at: now - ago }]);
     }
+    all.sort(([, one], [, other]) => one.at - other.at);
+    this.#finished = new Map();
+    for (const [key, push] of all) this.#remember(key, push);
   }
 
-  finished(): Finished[] {
-    return Array.from(this.#finished.values(), ({ from, msgId, hash }) => ({ from, msgId, hash }));
+  finished(now: number): Finished[] {
+    return Array.from(this.#finished.values(), ({ from, msgId, hash, at }) => {
+      return { from, msgId, hash, ago: Math.max(0, Math.round(now - at)) };
+    });
   }
 
   /** By then no node can be about to store what it accepted so long ago. */

@@ -782,7 +782,7 @@ export class Mailbox {
 
   /** What this node knows of pushes that the receiver acked: for the node that has the receiver next. */
   get finished(): readonly Finished[] {
-    return this.#inlet?.finished() ?? [];
+    return this.#inlet?.finished(this.#delivery.time.now()) ?? [];
   }
 
   inherit(finished: readonly Finished[]): void {

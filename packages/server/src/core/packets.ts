@@ -76,6 +76,8 @@ export interface Handed extends Memory {
 export interface Memory {
   /** Ids of messages that this sender has had acked, as `SettledIds` has them: three words each. */
   readonly settled: Int32Array;
+  /** The claim under which the node last served this sender: others know newer ids if theirs is greater. 0 for none. */
+  readonly hadUnder: number;
   /** Those whose ack may not have reached the sender. */
   readonly unsure: readonly string[];
   /** Pushes that this receiver has acked and that may be stored all the same. */
@@ -86,6 +88,8 @@ export interface Finished {
   readonly from: string;
   readonly msgId: string;
   readonly hash: number;
+  /** Since the ack, ms: what is handed on and on is to be forgotten all the same. */
+  readonly ago: number;
 }
 
 export type Packet = Forward | Acked | Refused | Nudge | Absent | CaughtUp | TakeOver | Handed;

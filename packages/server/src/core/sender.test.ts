@@ -139,3 +139,25 @@ test('beyond 500,000 ids of all senders, senders lose their settled ids in turn'
   assert.equal(delivery.sender(names[0]!, session).find('m-0'), undefined);
   assert.notEqual(delivery.sender(names.at(-1)!, session).find('m-0'), undefined);
 });
+
+test('of a name that goes from node to node the last 1,000 ids are remembered, whatever the others still know', () => {
+  const nodes = Array.from({ length: 3 }, () => new Sender('ann'));
+  let token = 0;
+  let sent = 0;
+  // More than are kept of what is handed over; then a crowd of nodes that all know much of it.
+  for (const at of [0, 1, 2, 0, 1, 2, 0, 0]) {
+    const present = nodes[at]!;
+    token++;
+    for (const other of nodes) {
+      if (other !== present) present.inherit(other.settledIds(), other.hadUnder, bench.time.now());
+    }
+    present.hadUnder = token;
+    const oldest = Math.max(0, sent - rememberedIdsPerSender);
+    for (let i = oldest; i < sent; i++) assert.ok(present.isSettled(`m${i}`), `m${i} of ${sent}`);
+    for (let i = 0; i < 900; i++, sent++) {
+      const message = messageOf(`m${sent}`);
+      present.expect(message);
+      present.settle(message, bench.time.now());
+    }
+  }
+});

@@ -16,6 +16,8 @@ export class Sender {
   readonly #settled = new SettledIds();
   /** In a cluster: the receivers that the present session has written to. */
   #writtenTo = new Set<string>();
+  /** In a cluster: the claim under which this node, or one that it has inherited from, last served the name; 0 for none. */
+  hadUnder = 0;
   /** In a cluster: the name is being given up, so whatever is on its way is to end soon. */
   #isLeaving = false;
   #quiet: (() => void)[] = [];
@@ -134,9 +136,11 @@ export class Sender {
     return this.#settled.export();
   }
 
-  /** Remembers ids that another node knew; returns by how much the number of ids changed. */
-  inherit(settled: Int32Array, now: number): number {
-    return this.#settled.inherit(settled, now);
+  /** Remembers ids that another node knew, which last had the name by some claim; returns by how much their number changed. */
+  inherit(settled: Int32Array, hadUnder: number, now: number): number {
+    const areNewer = hadUnder > this.hadUnder;
+    if (areNewer) this.hadUnder = hadUnder;
+    return this.#settled.inherit(settled, areNewer, now);
   }
 
   get ids(): number {

@@ -43,22 +43,45 @@ test('an id that is added again has its new hash and counts once', () => {
 
 test('another node knows what was exported to it, beside its own', () => {
   const ids = filled('a', 700);
-  assert.equal(ids.inherit(filled('b', 1500).export(), 0), 1500);
+  assert.equal(ids.inherit(filled('b', 1500).export(), true, 0), 1500);
   for (let i = 0; i < 700; i++) assert.equal(ids.find(`a${i}`), i);
   for (let i = 0; i < 1500; i++) assert.equal(ids.find(`b${i}`), i);
 });
 
 test('what both nodes knew counts once', () => {
   const ids = filled('m', 700);
-  assert.equal(ids.inherit(filled('m', 900).export(), 0), 200);
+  assert.equal(ids.inherit(filled('m', 900).export(), true, 0), 200);
   assert.equal(ids.size, 900);
 });
 
 test('of very many inherited ids the newest four thousand are kept', () => {
   const ids = filled('old', 100);
-  for (let i = 0; i < 6; i++) ids.inherit(filled(`${i}-`, rememberedIdsPerSender).export(), 0);
+  for (let i = 0; i < 6; i++) ids.inherit(filled(`${i}-`, rememberedIdsPerSender).export(), true, 0);
   assert.equal(ids.size, 4 * rememberedIdsPerSender);
   assert.equal(ids.find('old0'), undefined);
   assert.equal(ids.find('5-0'), 0);
   assert.equal(ids.find('2-0'), 0);
+});
+
+test('of very many ids those of the node that had the name last are kept, its newest and in their order', () => {
+  const ids = filled('own', 900);
+  for (const node of ['a', 'b']) {
+    const older = filled(`${node}-first`, rememberedIdsPerSender);
+    for (let i = 0; i < 4; i++) older.inherit(filled(`${node}${i}-`, rememberedIdsPerSender).export(), true, 0);
+    ids.inherit(older.export(), false, 0);
+    assert.equal(ids.size, 4 * rememberedIdsPerSender);
+  }
+  for (let i = 0; i < 900; i++) assert.equal(ids.find(`own${i}`), i);
+  assert.equal(ids.find('a3-999'), 999);
+  assert.equal(ids.find('b3-999'), undefined, 'there was no room left for what is older');
+});
+
+test('an id that came again is as new as it was then', () => {
+  const ids = filled('m', 1000);
+  const others = filled('x', 999);
+  add(others, 'm0', 77);
+  ids.inherit(others.export(), true, 0);
+  assert.equal(ids.find('m0'), 77);
+  for (const node of ['a', 'b', 'c']) ids.inherit(filled(node, rememberedIdsPerSender).export(), true, 0);
+  assert.deepEqual([ids.find('m0'), ids.find('m1')], [77, undefined]);
 });

@@ -79,6 +79,19 @@ class Ids {
 /** Of all senders that have had nothing acked. */
 const NO_IDS = new Ids();
 
+/** So many ids, of those given the last ones; each as it came last, and in that order. */
+function newestOf(words: Int32Array, most: number): Ids {
+  const found = new Ids();
+  for (let at = words.length - ID_WORDS; at >= 0 && found.size < most; at -= ID_WORDS) {
+    const [high, low] = [words[at]!, words[at + 1]!];
+    if (found.find(high, low) === undefined) found.put(high, low, words[at + 2]!);
+  }
+  const { ids } = found;
+  const ordered = new Ids();
+  for (let at = ids.length - ID_WORDS; at >= 0; at -= ID_WORDS) ordered.put(ids[at]!, ids[at + 1]!, ids[at + 2]!);
+  return ordered;
+}
+
 function slotOf(high: number, low: number): number {
   return low ^ (high >>> 16);
 }
@@ -155,23 +168,20 @@ export class SettledIds {
   }
 
   /**
-   * Remembers ids that another node knew; returns by how much the number of ids changed. Which of all are the newer ones
-   * cannot be told: so they are all kept until so many more have come, or their time is up, but not without end.
+   * Remembers ids that another node knew; returns by how much the number of ids changed. They are all kept until so many
+   * more have come, or their time is up, but not without end: those go first that were settled first.
+   *
+   * @param areNewer the other node had the name after this one
    */
-  inherit(settled: Int32Array, now: number): number {
+  inherit(settled: Int32Array, areNewer: boolean, now: number): number {
     const before = this.size;
     if (before === 0) this.#newerSince = now;
     const own = this.export();
     const words = new Int32Array(own.length + settled.length);
-    words.set(own);
-    words.set(settled, own.length);
-    const most = INHERITED_GENERATIONS * serverLimits.rememberedIdsPerSender * ID_WORDS;
-    this.#older = new Ids();
+    words.set(areNewer ? own : settled);
+    words.set(areNewer ? settled : own, areNewer ? own.length : settled.length);
+    this.#older = newestOf(words, INHERITED_GENERATIONS * serverLimits.rememberedIdsPerSender);
     this.#newer = NO_IDS;
-    for (let at = Math.max(0, words.length - most); at < words.length; at += ID_WORDS) {
-      const [high, low] = [words[at]!, words[at + 1]!];
-      if (this.#older.find(high, low) === undefined) this.#older.put(high, low, words[at + 2]!);
-    }
     return this.size - before;
   }
 }
