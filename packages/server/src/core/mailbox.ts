@@ -28,7 +28,7 @@ export type Phase = 'away' | 'behind' | 'joining' | 'live';
 
 /**
  * What became of a message offered to a mailbox: the message in memory that stands for it now (itself, or an earlier
- * copy still in the window), or why there is none.
+ * copy still in the window), or why there is none: it is stored, or was acked by the receiver.
  */
 export type Taken = Message | 'already stored' | 'conflict';
 
@@ -117,6 +117,7 @@ export class Mailbox {
     if (this.phase !== 'away') {
       const twin = this.#twin(message);
       if (twin !== undefined) return this.#join(twin, message);
+      if (this.#inlet?.hasFinished(message) === true) return 'already stored';
     }
     if (isFirst) this.#makeWay();
     else if (this.#place(message)) {
@@ -409,8 +410,14 @@ export class Mailbox {
     message.acked = true;
     this.#leaveWindow(message);
     if (message.hop !== undefined) this.#delivery.routing?.acked(message.hop, this.name);
-    // Also where it is being stored: what is read from the store meanwhile may have it.
-    if (message.hop !== undefined || message.mayBeStored || message.stage !== stage.accepted)
+    // Also where it is being stored: what is read from the store meanwhile may have it. And where its sender was told that
+    // it could not be, and has gone to another node: from there it comes again.
+    if (
+      message.hop !== undefined ||
+      message.mayBeStored ||
+      message.stage !== stage.accepted ||
+      message.sender === undefined
+    )
       this.#finishUnsure(message);
     if (this.#paging && message.stage === stage.stored) {
       this.#removedMeanwhile ??= new Set();
@@ -803,7 +810,10 @@ interface Waiting {
   readonly resolve: () => void;
 }
 
-/** In memory only, and accepted here: the node that accepted a message stores it. */
+/**
+ * In memory only, and accepted here: the node that accepted a message stores it. Not where its sender was told that it could
+ * not be stored, and has gone: it sends the message again, elsewhere, and there nothing is known of this one.
+ */
 function isOursToStore(message: Message): boolean {
-  return message.stage === stage.accepted && (message.hop === undefined || message.sender !== undefined);
+  return message.stage === stage.accepted && message.sender !== undefined;
 }

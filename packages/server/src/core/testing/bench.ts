@@ -3,7 +3,7 @@ import { cmd, serverLimits } from '@hawser/protocol';
 import type { MemoryStore } from '../../store/memory.ts';
 import { Core } from '../core.ts';
 import type { Phase } from '../mailbox.ts';
-import { Busy, type Digests, type Log, type Passwords, type Rsa } from '../ports.ts';
+import { Busy, type Cluster, type Digests, type Log, type Passwords, type Rsa } from '../ports.ts';
 import type { CoreOptions } from '../services.ts';
 import { BenchClient } from './client.ts';
 import { BenchStore } from './store.ts';
@@ -12,6 +12,8 @@ import { VirtualTime } from './time.ts';
 export interface BenchOptions extends Partial<CoreOptions> {
   readonly inboxMessagesMax?: number;
   readonly inboxBytesMax?: number;
+  /** Other nodes, as a test plays them. */
+  readonly cluster?: Cluster;
 }
 
 const PASSWORD = '5f4dcc3b5aa765d61d8327deb882cf99';
@@ -55,10 +57,12 @@ export class Bench {
   readonly fatal: unknown[] = [];
   core!: Core;
   readonly #options: CoreOptions;
+  readonly #cluster: Cluster | undefined;
   #running: MemoryStore;
 
   private constructor(options: BenchOptions) {
-    const { inboxMessagesMax, inboxBytesMax, ...more } = options;
+    const { inboxMessagesMax, inboxBytesMax, cluster, ...more } = options;
+    this.#cluster = cluster;
     this.#options = {
       persistAfterMs: serverLimits.persistAfterMs,
       redeliveryAfterMs: serverLimits.redeliveryAfterMs,
@@ -101,6 +105,7 @@ export class Bench {
         passwords: this.passwords,
         digests,
         rsa,
+        cluster: this.#cluster,
         createCipher: () => {
           throw new Error('nobody encrypts here');
         },

@@ -1,0 +1,130 @@
+// Of several nodes one, whose store is away or full: what it refuses for now is sent again, on another node that knows nothing of it.
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { serverLimits } from '@hawser/protocol';
+import type { Packet } from './packets.ts';
+import { type Cluster, type ClusterListener, StoreAway } from './ports.ts';
+import { Bench } from './testing/bench.ts';
+import type { BenchClient } from './testing/client.ts';
+
+let bench: Bench;
+let listener: ClusterListener;
+let sent: Packet[];
+let tokens: number;
+let ann: BenchClient;
+let bob: BenchClient;
+
+beforeEach(async () => {
+  sent = [];
+  tokens = 0;
+  const cluster: Cluster = {
+    self: 'here',
+    heldUntil: Number.POSITIVE_INFINITY,
+    listen: (others) => {
+      listener = others;
+    },
+    claim: async () => ({ token: ++tokens, previous: [] }),
+    confirm: () => {},
+    release: () => {},
+    locate: async () => undefined,
+    onVoid: () => () => {},
+    send: (_, packet) => void sent.push(packet),
+  };
+  bench = await Bench.open({ cluster, inboxMessagesMax: 4 });
+  [bob, ann] = [await bench.app('bob'), await bench.app('ann', { nack: true })];
+  // The first message of a session goes through the store.
+  ann.post('bob', 'first');
+  await bench.pass(serverLimits.backlogAfterMs);
+  bob.ack('first');
+  await bench.settle();
+  assert.deepEqual([bench.phase('bob'), ann.acks], ['live', ['first']]);
+});
+
+const pushed = (): string[] => bob.pushes.map(({ msgid }) => msgid);
+
+/** Is pushed, cannot be stored, and is refused: its sender goes to another node. */
+async function refuseAndLeave(): Promise<void> {
+  bench.store.fail('append', new StoreAway('for a test'));
+  ann.post('bob', 'm');
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  assert.deepEqual(pushed(), ['first', 'm']);
+  assert.deepEqual(ann.refusals.get('m'), {
+    code: 200,
+    msg: 'the message could not be stored, try again later',
+    retry: true,
+  });
+  listener.packet('other', { type: 'takeOver', name: 'ann', token: ++tokens });
+  await bench.settle();
+  assert.ok(ann.isEnded && sent.some(({ type }) => type === 'handed'));
+  bench.store.mend('append');
+}
+
+/** What another node that has stored something is told: the number of a stream. */
+async function stream(): Promise<number> {
+  listener.packet('other', { type: 'nudge', to: 'bob', position: 0, news: 1 });
+  await bench.pass(serverLimits.backlogAfterMs);
+  const granted = sent.findLast((packet) => packet.type === 'caughtUp');
+  assert.ok(granted);
+  return granted.stream;
+}
+
+async function forward(number: number): Promise<void> {
+  const message = { from: 'ann', to: 'bob', msgId: 'm', msg: Buffer.from('"m"'), wall: 0, ran: 0, ttl: 0 };
+  listener.packet('other', { type: 'forward', stream: number, seq: 0, finishedTo: 0, ...message });
+  await bench.settle();
+}
+
+const isAcked = (number: number): boolean =>
+  sent.some((packet) => packet.type === 'acked' && packet.stream === number && packet.seqs.includes(0));
+
+test('what was acked here when its sender had gone is not pushed again when it comes from another node', async () => {
+  await refuseAndLeave();
+  bob.ack('m');
+  await bench.settle();
+  const number = await stream();
+  await forward(number);
+  assert.deepEqual(pushed(), ['first', 'm']);
+  assert.ok(isAcked(number));
+});
+
+test('nor is what found the inbox full', async () => {
+  for (const msgId of ['one', 'two']) ann.post('bob', msgId);
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  ann.post('bob', 'm');
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  assert.deepEqual([...ann.refusals.keys()], ['m']);
+  listener.packet('other', { type: 'takeOver', name: 'ann', token: ++tokens });
+  await bench.settle();
+  bob.ack('one', 'two', 'm');
+  await bench.settle();
+  const number = await stream();
+  await forward(number);
+  assert.deepEqual(pushed(), ['first', 'one', 'two', 'm']);
+  assert.ok(isAcked(number));
+});
+
+test('nor when its sender comes back with it', async () => {
+  await refuseAndLeave();
+  bob.ack('m');
+  ann = await bench.app('ann', { nack: true });
+  ann.post('bob', 'another');
+  await bench.pass(serverLimits.backlogAfterMs);
+  ann.post('bob', 'm');
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  assert.deepEqual(pushed(), ['first', 'm', 'another']);
+  assert.deepEqual(ann.acks, ['another', 'm']);
+});
+
+test('what was not acked here is not stored when the receiver leaves: it comes again from its sender alone', async () => {
+  await refuseAndLeave();
+  bob.session.gone();
+  await bench.pass(serverLimits.backlogAfterMs);
+  assert.deepEqual(await bench.inbox('bob'), []);
+  bob = await bench.app('bob');
+  const number = await stream();
+  await forward(number);
+  bob.ack('m');
+  await bench.settle();
+  assert.deepEqual(pushed(), ['m']);
+  assert.ok(isAcked(number));
+});
