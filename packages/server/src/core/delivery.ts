@@ -541,7 +541,8 @@ export class Delivery {
     const unsure: string[] = [];
     sender?.leave();
     for (const message of sender?.pending() ?? []) {
-      if (message.isRefused) this.#drop(message);
+      // One that was refused may be on its way to the store again, where its receiver has left.
+      if (message.isRefused && message.stage === stage.accepted) this.#drop(message);
       else {
         unsure.push(message.msgId);
         message.mailbox.persist(message);

@@ -40,10 +40,15 @@ beforeEach(async () => {
   assert.deepEqual([bench.phase('bob'), ann.acks], ['live', ['first']]);
 });
 
+function takeOver(name: string): void {
+  listener.packet('other', { type: 'takeOver', name, token: ++tokens });
+}
+
+const handed = () => sent.find((packet) => packet.type === 'handed');
 const pushed = (): string[] => bob.pushes.map(({ msgid }) => msgid);
 
-/** Is pushed, cannot be stored, and is refused: its sender goes to another node. */
-async function refuseAndLeave(): Promise<void> {
+/** Is pushed, cannot be stored, and is refused. */
+async function refuse(): Promise<void> {
   bench.store.fail('append', new StoreAway('for a test'));
   ann.post('bob', 'm');
   await bench.pass(serverLimits.persistAfterMs + 10);
@@ -53,10 +58,15 @@ async function refuseAndLeave(): Promise<void> {
     msg: 'the message could not be stored, try again later',
     retry: true,
   });
-  listener.packet('other', { type: 'takeOver', name: 'ann', token: ++tokens });
-  await bench.settle();
-  assert.ok(ann.isEnded && sent.some(({ type }) => type === 'handed'));
   bench.store.mend('append');
+}
+
+/** The same, and its sender goes to another node. */
+async function refuseAndLeave(): Promise<void> {
+  await refuse();
+  takeOver('ann');
+  await bench.settle();
+  assert.ok(ann.isEnded && handed());
 }
 
 /** What another node that has stored something is told: the number of a stream. */
@@ -93,7 +103,7 @@ test('nor is what found the inbox full', async () => {
   ann.post('bob', 'm');
   await bench.pass(serverLimits.persistAfterMs + 10);
   assert.deepEqual([...ann.refusals.keys()], ['m']);
-  listener.packet('other', { type: 'takeOver', name: 'ann', token: ++tokens });
+  takeOver('ann');
   await bench.settle();
   bob.ack('one', 'two', 'm');
   await bench.settle();
@@ -127,4 +137,18 @@ test('what was not acked here is not stored when the receiver leaves: it comes a
   await bench.settle();
   assert.deepEqual(pushed(), ['m']);
   assert.ok(isAcked(number));
+});
+
+test('what is on its way to the store again when its sender goes is known where that goes', async () => {
+  await refuse();
+  bench.store.hold('append');
+  bob.session.gone();
+  await bench.settle();
+  takeOver('ann');
+  await bench.settle();
+  assert.equal(handed(), undefined);
+  bench.store.release('append');
+  await bench.settle();
+  assert.deepEqual(handed()?.unsure, ['m']);
+  assert.deepEqual(await bench.inbox('bob'), ['m']);
 });
