@@ -107,6 +107,7 @@ export class Elsewhere {
         if (owner !== undefined && owner !== cluster.self) {
           if (owner !== route.lastOwner) this.#leave(route);
           route.owner = owner;
+          route.ownerAsOf = news;
           route.lastOwner = owner;
           this.nudge();
         } else if (route.news !== news) {
@@ -186,11 +187,19 @@ export class Elsewhere {
     for (const message of before) if (message.hop === undefined) this.#delivery.giveUp(message);
   }
 
-  /** The receiver is not there (any more). What is stored for it, it reads when it comes. */
+  /**
+   * The receiver is not there (any more). What was stored before it was found there, it reads wherever it comes next. Of
+   * what was stored since, it may have come elsewhere, and read all there was, before.
+   */
   absent(node: string): void {
     const route = this.#route;
     if (route === undefined || route.isDirect || route.owner !== node || this.#home.isCommitting) return;
-    this.end();
+    if (route.ownerAsOf >= route.news) {
+      this.end();
+      return;
+    }
+    route.owner = undefined;
+    this.nudge();
   }
 
   acked(stream: number, seqs: readonly number[]): void {

@@ -17,6 +17,8 @@ import type { Forward } from './packets.ts';
 export class Route {
   /** The node that holds the receiver; `undefined` until it has been found. */
   owner: string | undefined;
+  /** The last news that were out when the owner was asked for: it may have changed since. */
+  ownerAsOf = 0;
   /** The one before it was looked for again. */
   lastOwner: string | undefined;
   /** It is being found. */
