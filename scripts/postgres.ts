@@ -70,6 +70,15 @@ function folderForTests(): string {
   }
 }
 
+/** Where a server is reached besides its socket: an address, who is let in from there, and what runs a program there. */
+export interface PostgresPlace {
+  readonly address: string;
+  readonly net: string;
+  readonly through: readonly string[];
+}
+
+const PORT = 5432;
+
 /** PostgreSQL does not run as root. */
 function unprivileged(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
@@ -111,16 +120,18 @@ process.on('exit', () => {
   for (const server of living) server.end();
 });
 
-/** A server with data of its own, reached by a socket in its folder alone. Everybody who gets there is let in. */
+/** A server with data of its own, reached by a socket in its folder, and where it has a place there. Everybody who gets there is let in. */
 export class Postgres implements AsyncDisposable {
   readonly #programs: string;
   readonly #folder: string;
   readonly #as: { uid: number; gid: number } | undefined;
   readonly #settings: readonly string[];
+  readonly #place: PostgresPlace | undefined;
   #process: ChildProcess | undefined;
   #log = '';
 
-  private constructor(programs: string, folder: string, settings: readonly string[]) {
+  private constructor(programs: string, folder: string, settings: readonly string[], place?: PostgresPlace) {
+    this.#place = place;
     this.#programs = programs;
     this.#folder = folder;
     this.#as = unprivileged();
@@ -128,10 +139,14 @@ export class Postgres implements AsyncDisposable {
   }
 
   /** Makes a server in a new folder below `parent` and starts it. `settings` are as `shared_buffers=64MB`. */
-  static async start(settings: readonly string[] = [], parent: string = folderForTests()): Promise<Postgres> {
+  static async start(
+    settings: readonly string[] = [],
+    parent: string = folderForTests(),
+    place?: PostgresPlace,
+  ): Promise<Postgres> {
     const programs = postgresFolder();
     if (programs === undefined) throw new Error('there is no PostgreSQL here');
-    const server = new Postgres(programs, mkdtempSync(join(parent, 'hawser-pg-')), settings);
+    const server = new Postgres(programs, mkdtempSync(join(parent, 'hawser-pg-')), settings, place);
     living.add(server);
     server.#make();
     await server.start();
@@ -146,6 +161,8 @@ export class Postgres implements AsyncDisposable {
       const { status, stderr } = spawnSync('cp', ['-Rp', template, this.#data], { encoding: 'utf8' });
       if (status !== 0) throw new Error(`cp: ${stderr}`);
     }
+    if (this.#place === undefined) return;
+    appendFileSync(join(this.#data, 'pg_hba.conf'), `host all all ${this.#place.net} trust\n`);
   }
 
   get #data(): string {
@@ -164,12 +181,14 @@ export class Postgres implements AsyncDisposable {
   }
 
   url(database = 'postgres'): string {
+    if (this.#place !== undefined) return `postgres://hawser@${this.#place.address}:${PORT}/${database}`;
     return `postgres://hawser@/${database}?host=${encodeURIComponent(this.#folder)}`;
   }
 
   async start(): Promise<void> {
     const settings = [
-      'listen_addresses=',
+      `listen_addresses=${this.#place?.address ?? ''}`,
+      `port=${PORT}`,
       `unix_socket_directories=${this.#folder}`,
       'logging_collector=off',
       // In its folder, and not where it would stay when the server is killed.
@@ -177,8 +196,9 @@ export class Postgres implements AsyncDisposable {
       ...this.#settings,
     ];
     const args = ['-D', this.#data, ...settings.flatMap((setting) => ['-c', setting])];
-    const child = spawn(join(this.#programs, 'postgres'), args, {
-      ...this.#as,
+    const [program, ...rest] = [...this.#through, join(this.#programs, 'postgres'), ...args];
+    const child = spawn(program!, rest, {
+      ...(this.#place === undefined ? this.#as : {}),
       cwd: this.#folder,
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -191,6 +211,13 @@ export class Postgres implements AsyncDisposable {
         throw new Error(`PostgreSQL does not start:\n${this.#log}`);
       }
     }
+  }
+
+  /** Root alone goes to another place, where it becomes whom the server runs as. */
+  get #through(): string[] {
+    if (this.#place === undefined || this.#as === undefined) return [];
+    const { uid, gid } = this.#as;
+    return [...this.#place.through, 'setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'];
   }
 
   /** As its own file says: the last line is its state. */

@@ -170,9 +170,13 @@ export abstract class History {
     }
   }
 
+  /** What its sender was told to try again, or nothing, may come at any time. */
+  protected mayComeLate(message: SentMessage): boolean {
+    return message.isStoreRefused;
+  }
+
   #checkOrder(connection: Connection, message: SentMessage): void {
-    // What its sender was told to try again, or nothing, may come at any time.
-    if (message.isStoreRefused || this.mayHaveExpired(message)) return;
+    if (this.mayComeLate(message) || this.mayHaveExpired(message)) return;
     if (!connection.pushedAt.has(message)) {
       const place = connection.places.get(message.from) ?? 0;
       if (message.lastPlace < place) {

@@ -1,205 +1,233 @@
 /**
- * Torture of a cluster: nodes are killed -9 and frozen, and Redis is killed -9, under load and behind hostile proxies; clients
- * come to any node. Judged by the same witness as one server. It does not know yet that a message is refused without a
- * word while the database is away, and comes behind later ones when it is sent again: PostgreSQL is left alone here.
+ * Torture of a cluster: nodes, Redis and PostgreSQL are killed -9 and frozen under load, and what goes one way between a node
+ * and others is cut. Clients come to any node, behind hostile proxies. Judged by the same witness as one server.
  *
- *     npm run torture-cluster -- --rounds 20 --seed 7
+ *     npm run torture-cluster                        twenty rounds of everything
+ *     npm run torture-cluster -- --rounds 100 --seed 7
+ *     npm run torture-cluster -- --faults redis,cut-redis
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { RedisServer } from '@hawser/server/cluster/redis/server-harness';
-import { Postgres } from '../scripts/postgres.ts';
-import type { Connection } from '../sim/connection.ts';
+import { noRedis, RedisServer } from '@hawser/server/cluster/redis/server-harness';
+import { Postgres, postgresFolder } from '../scripts/postgres.ts';
 import { Random } from '../sim/random.ts';
+import { rules } from '../sim/rules.ts';
 import { Trace } from '../sim/trace.ts';
-import { Server } from '../test/harness.ts';
+import { type Fault, faults, isCut, suffer, type Victims } from './cluster-faults.ts';
+import { ClusterWitness } from './cluster-witness.ts';
 import { Fleet } from './fleet.ts';
+import { LOOPBACK, Network } from './network.ts';
+import { Node } from './node.ts';
 import { drawPlan } from './plan.ts';
-import { HostileProxy } from './proxy.ts';
-import { Witness } from './witness.ts';
 
-const NAMES = ['a', 'b', 'c'];
+const USAGE = `npm run torture-cluster -- [options]
+  --seed N       a fresh one when not given
+  --rounds N     how many rounds (20)
+  --minutes M    no round begins after this
+  --clients C    how many clients (40)
+  --faults LIST  what happens, in turn (${faults.join(',')})`;
+const NODES = ['a', 'b', 'c'];
 const DRAIN_MS = 150_000;
 /** Nodes look into the store once a minute for what nobody told them of. */
 const STALL_MS = 70_000;
 const LOOK_MS = 50;
 const QUIET_MS = 300;
+const MESSAGES_PER_SECOND_MAX = 5000;
 const TRACED = 300_000;
-const faults = ['node', 'redis', 'freeze'] as const;
+/** Inboxes that are never full: what nobody was pushed then was lost. */
+const ARGS = ['--inbox-messages', '5000000', '--inbox-bytes', '4000000000', '--connections-per-address', '100000'];
 
-/**
- * While one node ends the others go on: what is sent to any may be taken. What only the one knew is lost, as after a crash of
- * a server, so that each end of a node begins another run of all of them.
- */
-class ClusterWitness extends Witness {
-  protected override mayBeTaken(_connection: Connection): boolean {
-    return true;
-  }
-
-  ended(): void {
-    this.serverEnded('crash');
-    this.serverStarted();
-  }
+interface Options {
+  readonly seed: number;
+  readonly rounds: number;
+  readonly until: number;
+  readonly clients: number;
+  readonly faults: readonly Fault[];
+  readonly network: Network | undefined;
 }
 
-/** One node with the proxy before it. It is started again whenever it ends. */
-class Node {
-  readonly proxy: HostileProxy;
-  readonly server: Server;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'hawser-torture-'));
-  readonly #witness: ClusterWitness;
-  #isStarting = false;
-  ends = 0;
+/** Some nodes and their clients, over some rounds with one history. */
+class ClusterTorture {
+  readonly fleet: Fleet;
+  readonly counts = new Map<Fault, number>();
+  readonly #options: Options;
+  readonly #random: Random;
+  readonly #trace = new Trace(() => performance.now(), TRACED);
+  readonly #nodes: Node[] = [];
 
-  constructor(name: string, args: readonly string[], random: Random, witness: ClusterWitness) {
-    this.proxy = new HostileProxy(random);
-    this.server = new Server(this.#folder, { args: [...args, '--node', name] });
-    this.#witness = witness;
+  constructor(options: Options) {
+    this.#options = options;
+    this.#random = new Random(options.seed);
+    const port = (): number => {
+      const up = this.#nodes.filter(({ isUp }) => isUp);
+      return this.#random.pick(up.length > 0 ? up : this.#nodes).proxy.port;
+    };
+    this.fleet = new Fleet(options.seed, options.clients, port, this.#trace, ClusterWitness);
   }
 
-  async open(): Promise<void> {
-    await this.server.start();
-    this.proxy.target = this.server.port;
-    await this.proxy.listen();
-    this.server.mayEnd();
+  get witness(): ClusterWitness {
+    return this.fleet.witness as ClusterWitness;
   }
 
-  get isUp(): boolean {
-    return this.server.alive && !this.#isStarting;
-  }
-
-  /** What is repeated from now on, elsewhere, may be taken once more. */
-  async kill(): Promise<void> {
-    this.#witness.ended();
-    await this.server.kill9();
-  }
-
-  async freeze(forMs: number): Promise<void> {
-    if (!this.isUp) return;
-    this.#witness.ended();
-    process.kill(this.server.pid, 'SIGSTOP');
-    await sleep(forMs);
-    process.kill(this.server.pid, 'SIGCONT');
-  }
-
-  /** As a supervisor does. */
-  async keepUp(): Promise<void> {
-    if (this.server.alive || this.#isStarting) return;
-    this.#isStarting = true;
-    this.ends++;
-    this.#witness.ended();
+  async run(): Promise<void> {
+    const { network, seed } = this.#options;
+    const at = (name: string) => network && { ...network.place(name), net: `${network.net}.0/24` };
+    await using postgres = await Postgres.start(['shared_buffers=64MB'], undefined, at('postgres'));
+    const redis = await RedisServer.start('', 'redis-server', at('redis'));
+    let watching: NodeJS.Timeout | undefined;
     try {
-      await this.server.start();
-      this.server.mayEnd();
-      this.proxy.target = this.server.port;
-    } catch {
-      // The database or Redis is away: again with the next look.
+      const args = ['--postgres', postgres.url(), '--redis', `redis://${redis.host}:${redis.port}`, ...ARGS];
+      for (const [i, name] of NODES.entries()) {
+        const place = network?.place(name) ?? LOOPBACK;
+        this.#nodes.push(new Node(name, place, args, new Random(seed, 10 + i), this.witness));
+      }
+      this.witness.serverStarted();
+      for (const node of this.#nodes) await node.open();
+      await this.fleet.enter(this.#nodes[0]!.server);
+      this.fleet.start();
+      watching = setInterval(() => {
+        for (const node of this.#nodes) void node.keepUp();
+      }, LOOK_MS);
+      await this.#rounds({ nodes: this.#nodes, redis, postgres, network, witness: this.witness });
     } finally {
-      this.#isStarting = false;
+      clearInterval(watching);
+      this.fleet.close();
+      for (const node of this.#nodes) await node.close();
+      await redis.close();
     }
   }
 
-  async close(): Promise<void> {
-    this.#isStarting = true;
-    this.proxy.close();
-    await this.server.kill9();
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-}
-
-async function main(seed: number, rounds: number, clients: number): Promise<boolean> {
-  const random = new Random(seed);
-  const trace = new Trace(() => performance.now(), TRACED);
-  const nodes: Node[] = [];
-  const port = (): number => {
-    const up = nodes.filter(({ isUp }) => isUp);
-    return random.pick(up.length > 0 ? up : nodes).proxy.port;
-  };
-  const fleet = new Fleet(seed, clients, port, trace, ClusterWitness);
-  const witness = fleet.witness as ClusterWitness;
-  await using postgres = await Postgres.start(['shared_buffers=64MB']);
-  const redis = await RedisServer.start();
-  const counts = { node: 0, redis: 0, freeze: 0 };
-  let isOver = false;
-  let watching: NodeJS.Timeout | undefined;
-  try {
-    const args = ['--postgres', postgres.url(), '--redis', `redis://127.0.0.1:${redis.port}`];
-    args.push('--inbox-messages', '5000000', '--inbox-bytes', '4000000000', '--connections-per-address', '100000');
-    for (const [i, name] of NAMES.entries()) nodes.push(new Node(name, args, new Random(seed, 10 + i), witness));
-    witness.serverStarted();
-    for (const node of nodes) await node.open();
-    await fleet.enter(nodes[0]!.server);
-    fleet.start();
-    watching = setInterval(() => {
-      if (!isOver) for (const node of nodes) void node.keepUp();
-    }, LOOK_MS);
-    for (let round = 1; round <= rounds && !witness.hasFailed; round++) {
+  async #rounds(victims: Victims): Promise<void> {
+    const { witness, fleet } = this;
+    const { rounds, until } = this.#options;
+    const figures = () => ({
+      sent: fleet.messages.all.length,
+      acked: witness.counts.acked,
+      again: witness.counts.again,
+    });
+    for (let round = 0; round < rounds && performance.now() < until && !witness.hasFailed; round++) {
       const began = performance.now();
-      const plan = drawPlan(random, 'kill');
-      const fault = random.pick(faults);
-      counts[fault]++;
-      const awayMs = random.magnitude(50, 6000);
-      fleet.disturb(random);
-      fleet.messagesPerSecond = Math.min(plan.messagesPerSecond, 5000);
-      for (const { proxy } of nodes) proxy.disturb(plan.proxy);
-      const before = { sent: fleet.messages.all.length, acked: witness.counts.acked };
-      await sleep(plan.floodMs);
-      const node = random.pick(nodes);
-      if (fault === 'node') await node.kill();
-      else if (fault === 'redis') {
-        await redis.kill();
-        await sleep(awayMs);
-        await redis.start();
-      } else await node.freeze(awayMs);
-      await sleep(random.magnitude(50, 2000));
-      for (const { proxy } of nodes) proxy.heal();
-      fleet.mend();
-      const isDrained = await fleet.drained(DRAIN_MS, STALL_MS);
-      if (isDrained) await sleep(QUIET_MS);
-      else if (!witness.hasFailed) witness.checkDelivered();
-      if (!isDrained && !witness.hasFailed)
-        witness.broken('not drained', 'not all that was sent is answered and delivered');
-      const sent = fleet.messages.all.length - before.sent;
+      const before = figures();
+      const what = await this.#round(round, victims);
+      const now = figures();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      console.log(`round ${round}: ${fault}; ${sent} sent, ${witness.counts.acked - before.acked} acked; ${seconds} s`);
+      const [sent, acked, again] = [now.sent - before.sent, now.acked - before.acked, now.again - before.again];
+      console.log(`round ${round + 1}: ${what}; ${sent} sent, ${acked} acked, ${again} again; ${seconds} s`);
     }
     if (!witness.hasFailed) witness.checkDelivered();
-  } finally {
-    isOver = true;
-    clearInterval(watching);
-    fleet.close();
-    for (const node of nodes) await node.close();
-    await redis.close();
   }
-  const ends = nodes.reduce((sum, node) => sum + node.ends, 0);
-  const { acked, again, superseded } = witness.counts;
-  console.log(`seed ${seed}: ${JSON.stringify(counts)}, ${ends} ends of nodes, ${superseded} takeovers`);
-  console.log(
-    `${fleet.messages.all.length} sent, ${acked} acked, ${again} came again, ${witness.violations.length} violations`,
-  );
-  const [first] = witness.violations;
-  if (first === undefined) return true;
-  for (const line of trace.lines(60, first.message?.id)) console.log(line);
-  for (const { rule, text } of witness.violations.slice(0, 5)) console.log(`✖ ${rule}: ${text}`);
-  for (const { server } of nodes)
-    console.log(
-      server
-        .logs()
-        .slice(-40)
-        .map((line) => line.slice(0, 200))
-        .join('\n'),
-    );
-  return false;
+
+  /** One round of trouble, after which all is well and everything must be delivered. Returns what happened. */
+  async #round(round: number, victims: Victims): Promise<string> {
+    const { fleet, witness } = this;
+    const random = this.#random;
+    const plan = drawPlan(random, 'kill');
+    const fault = this.#options.faults[round % this.#options.faults.length]!;
+    this.counts.set(fault, (this.counts.get(fault) ?? 0) + 1);
+    this.#trace.note('phase', round, -1, fault);
+    fleet.disturb(random);
+    fleet.messagesPerSecond = Math.min(plan.messagesPerSecond, MESSAGES_PER_SECOND_MAX);
+    for (const { proxy } of this.#nodes) proxy.disturb(plan.proxy);
+    await sleep(plan.floodMs);
+    const what = await suffer(fault, random, victims);
+    this.#trace.note('phase', round, -1, `over: ${what}`);
+    await sleep(random.magnitude(50, 2000));
+    for (const { proxy } of this.#nodes) proxy.heal();
+    fleet.mend();
+    const isDrained = await fleet.drained(DRAIN_MS, STALL_MS);
+    if (isDrained) await sleep(QUIET_MS);
+    else this.#judge();
+    witness.storeIsBack();
+    return what;
+  }
+
+  #judge(): void {
+    const { witness, fleet } = this;
+    if (witness.hasFailed) return;
+    witness.checkDelivered();
+    for (const { party, isOnline } of fleet.clients) {
+      if (!isOnline) witness.broken('not drained', `${party.name} could not come back`);
+    }
+    if (!witness.hasFailed) witness.broken('not drained', 'not all that was sent is answered and delivered');
+  }
+
+  text(): string {
+    const { witness, fleet } = this;
+    const { counts, violations, doubts } = witness;
+    const broken = (rule: string): number => violations.filter((each) => each.rule === rule).length;
+    const ends = this.#nodes.reduce((sum, node) => sum + node.ends, 0);
+    const rounds = [...this.counts].map(([fault, count]) => `${fault} ${count}`).join(', ');
+    return [
+      `seed ${this.#options.seed}: ${rounds}; ${ends} ends of nodes, ${counts.superseded} takeovers`,
+      `${fleet.messages.all.length} sent, ${counts.acked} acked, ${counts.again} came again; while the database was away ` +
+        `${doubts.judged} were overtaken and judged, ${doubts.unknown} cannot be judged`,
+      `lost = ${broken('lost')}, out of order = ${broken('order')}, delivered again = ${broken('delivered again')}, ` +
+        `all violations = ${violations.length}`,
+    ].join('\n');
+  }
+
+  /** What went wrong, and where the rest of it lies. */
+  explain(): string {
+    const { violations } = this.witness;
+    const [first] = violations;
+    if (first === undefined) return '';
+    const folder = mkdtempSync(join(tmpdir(), 'hawser-torture-kept-'));
+    writeFileSync(join(folder, 'trace.txt'), `${this.#trace.lines(TRACED).join('\n')}\n`);
+    for (const { name, server } of this.#nodes)
+      writeFileSync(join(folder, `node-${name}.log`), `${server.logs().join('\n')}\n`);
+    return [
+      ...this.#trace
+        .lines(TRACED, first.message?.id)
+        .filter((line) => line.includes('phase') || line.includes(`message ${first.message?.id}`))
+        .slice(-60),
+      ...violations.slice(0, 10).map(({ at, rule, text }) => `✖ ${(at / 1000).toFixed(3)} ${rule}: ${text}`),
+      `  the page says: ${rules[first.rule]}`,
+      `  kept: ${folder} (trace.txt, a log of each node)`,
+    ].join('\n');
+  }
+}
+
+function usage(problem: string): never {
+  console.error(`torture-cluster: ${problem}\n\n${USAGE}`);
+  process.exit(2);
 }
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     rounds: { type: 'string', default: '20' },
+    minutes: { type: 'string', default: 'Infinity' },
     clients: { type: 'string', default: '40' },
+    faults: { type: 'string', default: faults.join(',') },
+    help: { type: 'boolean', default: false },
   },
 });
-process.exit((await main(Number(values.seed), Number(values.rounds), Number(values.clients))) ? 0 : 1);
+if (values.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+const asked = values.faults
+  .split(',')
+  .map((name) => faults.find((known) => known === name) ?? usage(`no fault ${name}`));
+if (postgresFolder() === undefined || noRedis !== false)
+  usage('it needs a PostgreSQL and a Redis: npm test installs them');
+const network = asked.some(isCut) ? Network.open([...NODES, 'redis', 'postgres']) : undefined;
+if (typeof network === 'string') console.log(`▶ nothing is cut here: ${network}`);
+const chosen = typeof network === 'string' ? asked.filter((fault) => !isCut(fault)) : asked;
+if (chosen.length === 0) process.exit(0);
+
+const torture = new ClusterTorture({
+  seed: Number(values.seed),
+  rounds: Number(values.rounds),
+  until: performance.now() + Number(values.minutes) * 60_000,
+  clients: Number(values.clients),
+  faults: chosen,
+  network: typeof network === 'string' ? undefined : network,
+});
+await torture.run();
+console.log(torture.text());
+if (torture.witness.hasFailed) console.log(torture.explain());
+process.exit(torture.witness.hasFailed ? 1 : 0);

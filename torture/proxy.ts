@@ -14,8 +14,9 @@ export interface ProxyPlan {
 }
 
 export class HostileProxy {
-  /** Port of the server. */
+  /** Port of the server, and where that is. */
   target = 0;
+  targetHost = '127.0.0.1';
   readonly counts = { connections: 0, breakages: 0 };
   readonly #random: Random;
   readonly #links = new Set<Link>();
@@ -61,9 +62,8 @@ export class HostileProxy {
   #accept(client: Socket): void {
     this.counts.connections++;
     const manner = (): Manner => (this.#plan === undefined ? 'plain' : this.#random.weighted(this.#plan.manners));
-    const link: Link = new Link(client, this.target, this.#random, [manner(), manner()], () =>
-      this.#links.delete(link),
-    );
+    const to = { host: this.targetHost, port: this.target };
+    const link: Link = new Link(client, to, this.#random, [manner(), manner()], () => this.#links.delete(link));
     this.#links.add(link);
   }
 
@@ -90,11 +90,17 @@ class Link {
   readonly #gone: () => void;
   #isOver = false;
 
-  constructor(client: Socket, port: number, random: Random, manners: readonly [Manner, Manner], gone: () => void) {
+  constructor(
+    client: Socket,
+    to: { readonly host: string; readonly port: number },
+    random: Random,
+    manners: readonly [Manner, Manner],
+    gone: () => void,
+  ) {
     this.#client = client;
     this.#random = random;
     this.#gone = gone;
-    this.#server = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
+    this.#server = connect({ ...to, noDelay: true, allowHalfOpen: true });
     this.#up = new Pipe(client, this.#server, random, manners[0]);
     this.#down = new Pipe(this.#server, client, random, manners[1]);
     for (const [socket, pipe] of [

@@ -185,7 +185,12 @@ export class Witness extends History {
       if (missing === undefined) return;
       gap = missing;
     }
-    if (gap !== undefined) this.broken('order', `${message} was pushed, but not yet ${gap}, sent before it`, message);
+    if (gap !== undefined) this.missing(gap, message);
+  }
+
+  /** A message came, and not yet one that was accepted before it. */
+  protected missing(gap: SentMessage, message: SentMessage): void {
+    this.broken('order', `${message} was pushed, but not yet ${gap}, sent before it`, message);
   }
 
   #missingBefore(message: SentMessage, sequence: Sequence): SentMessage | undefined {

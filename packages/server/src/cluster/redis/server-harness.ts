@@ -1,11 +1,11 @@
 /** Real servers of Redis for tests: each on a free port of the loopback, with a folder of its own. */
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from '@redis/client';
 import type { RedisAddress } from './address.ts';
@@ -17,6 +17,11 @@ const program = PROGRAMS.find((each) => spawnSync(each, ['--version'], { argv0: 
 
 /** For the `skip` of tests. */
 export const noRedis = program === undefined ? 'there is no redis-server here' : false;
+
+function pathOf(name: string): string {
+  const found = (process.env.PATH ?? '').split(delimiter).find((folder) => existsSync(join(folder, name)));
+  return join(found ?? '', name);
+}
 
 const living = new Set<ChildProcess>();
 const folders = new Set<string>();
@@ -33,29 +38,51 @@ export async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
+/** Where a server runs: its address, and a program with arguments that runs another there. */
+export interface RedisPlace {
+  readonly address: string;
+  readonly through: readonly string[];
+}
+
+const LOOPBACK: RedisPlace = { address: '127.0.0.1', through: [] };
+
 export class RedisServer {
   readonly port: number;
+  readonly host: string;
   readonly folder: string;
   readonly #mode: 'redis-server' | 'redis-sentinel';
   #config: string;
+  readonly #through: readonly string[];
   #child: ChildProcess | undefined;
   #exited: Promise<unknown> = Promise.resolve();
 
-  private constructor(port: number, folder: string, config: string, mode: 'redis-server' | 'redis-sentinel') {
+  private constructor(
+    port: number,
+    folder: string,
+    config: string,
+    mode: 'redis-server' | 'redis-sentinel',
+    place: RedisPlace,
+  ) {
     this.port = port;
+    this.host = place.address;
+    this.#through = place.through;
     this.folder = folder;
     this.#config = config;
     this.#mode = mode;
   }
 
   /** @param more further lines of its configuration */
-  static async start(more = '', mode: 'redis-server' | 'redis-sentinel' = 'redis-server'): Promise<RedisServer> {
+  static async start(
+    more = '',
+    mode: 'redis-server' | 'redis-sentinel' = 'redis-server',
+    place: RedisPlace = LOOPBACK,
+  ): Promise<RedisServer> {
     const folder = await mkdtemp(join(tmpdir(), 'hawser-redis-'));
     folders.add(folder);
     const port = await freePort();
-    const common = `port ${port}\nbind 127.0.0.1\ndir ${folder}\n`;
+    const common = `port ${port}\nbind ${place.address}\nprotected-mode no\ndir ${folder}\n`;
     const config = mode === 'redis-server' ? `${common}save ""\nappendonly no\n${more}\n` : `${common}${more}\n`;
-    const server = new RedisServer(port, folder, config, mode);
+    const server = new RedisServer(port, folder, config, mode, place);
     await server.start();
     return server;
   }
@@ -65,14 +92,15 @@ export class RedisServer {
   }
 
   get address(): RedisAddress {
-    return parseRedisAddress(`redis://127.0.0.1:${this.port}`);
+    return parseRedisAddress(`redis://${this.host}:${this.port}`);
   }
 
   async start(): Promise<void> {
     const file = join(this.folder, 'redis.conf');
     // A sentinel writes into its own.
     writeFileSync(file, this.#config);
-    const child = spawn(program ?? 'redis-server', [file], { argv0: this.#mode, stdio: 'ignore' });
+    const [outer, ...rest] = [...this.#through, this.#program(), file];
+    const child = spawn(outer!, rest, { stdio: 'ignore' });
     this.#child = child;
     living.add(child);
     this.#exited = new Promise((resolve) => {
@@ -90,10 +118,18 @@ export class RedisServer {
     }
   }
 
+  /** The program under the name that makes it a server, by which any other program can run it. */
+  #program(): string {
+    const link = join(this.folder, this.#mode);
+    rmSync(link, { force: true });
+    symlinkSync(pathOf(program ?? 'redis-server'), link);
+    return link;
+  }
+
   /** One command, on a connection of its own. */
   async ask(...words: string[]): Promise<unknown> {
     const client = createClient({
-      socket: { host: '127.0.0.1', port: this.port, reconnectStrategy: false },
+      socket: { host: this.host, port: this.port, reconnectStrategy: false },
       disableOfflineQueue: true,
     });
     client.on('error', () => {});
