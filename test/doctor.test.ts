@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { noRedis, RedisServer } from '@hawser/server/cluster/redis/server-harness';
 import { Authority, writeCertificate } from './certificates.ts';
 import { asNobody, type CommandOptions, freePorts, hawser, newFolder, refused, takenPort } from './cli.ts';
 import { startServer } from './harness.ts';
@@ -189,4 +190,33 @@ test('what serve would refuse is refused in one line', async () => {
   assert.match(await refused(['doctor', '--port', 'x']), /^--port must be a port/);
   assert.match(await refused(['doctor', '--host', '0.0.0.0']), /^--host 0\.0\.0\.0 is reachable/);
   assert.match(await refused(['doctor', 'now']), /^too many arguments for 'doctor'/);
+});
+
+test('a Redis that evicts keys is warned of, and one that cannot be reached is a fault', {
+  skip: noRedis,
+}, async () => {
+  using folder = newFolder();
+  const redis = await RedisServer.start('maxmemory 64mb\nmaxmemory-policy allkeys-lru');
+  const cluster = [
+    '--redis',
+    `redis://127.0.0.1:${redis.port}`,
+    '--node',
+    'a',
+    '--postgres',
+    'postgres://nobody@127.0.0.1/x',
+  ];
+  const args = [...freePorts, '--data', folder.path, ...cluster];
+  try {
+    const found = (await doctor(args, {}, ['Redis']))('Redis');
+    assert.deepEqual(found, {
+      verdict: 'warn',
+      found: 'its maxmemory-policy is allkeys-lru',
+      advice: 'set "maxmemory-policy noeviction": evicted are claims of names and leases of nodes',
+    });
+    await redis.ask('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+    assert.equal((await doctor(args, {}, ['Redis']))('Redis').verdict, 'ok');
+  } finally {
+    await redis.close();
+  }
+  assert.equal((await doctor(args, {}, ['Redis']))('Redis').verdict, 'FAIL');
 });

@@ -24,6 +24,8 @@ export interface NodeRow {
 export interface Nodes extends Disposable {
   /** Those that live; takes as long as they need to show it. */
   list(): Promise<readonly NodeRow[]>;
+  /** By what policy Redis forgets who is where when its memory is full, if it does. */
+  eviction(): Promise<string | undefined>;
   /** A node does it within a second or two; to be repeated until it shows. */
   order(run: string, order: { readonly drainPerSecond: number } | 'undo'): Promise<void>;
 }
@@ -48,6 +50,7 @@ export async function watchNodes(address: RedisAddress): Promise<Nodes> {
       }
     },
     order: (run, order) => asOperator(watcher.order(run, order === 'undo' ? order : `drain ${order.drainPerSecond}`)),
+    eviction: () => asOperator(watcher.eviction()),
     [Symbol.dispose]: () => watcher.close(),
   };
 }

@@ -15,6 +15,7 @@ import {
   StartError,
   serverRuns,
   storePath,
+  watchNodes,
 } from '@hawser/server';
 import { Command } from 'commander';
 import { damagedRecords, print, time, visible } from '../output.ts';
@@ -42,6 +43,7 @@ export function doctor(): Command {
   return addSettings(command, [
     ...(['host', 'port', 'httpPort', 'adminHost', 'adminPort', 'advertise', 'data'] as const),
     ...(['tlsPort', 'httpsPort', 'tlsCert', 'tlsKey', 'tlsClientCa', 'tlsClientCert', 'advertiseTls'] as const),
+    ...(['postgres', 'redis', 'node'] as const),
   ]).action(async (options: GivenOptions) => {
     const findings = await examine(settingsOf(options));
     for (const { subject, found, advice, isFatal } of findings) {
@@ -63,6 +65,7 @@ async function examine(settings: Settings): Promise<Finding[]> {
     checkDisk(settings.data),
     ...(await checkPorts(settings, running)),
     ...checkCertificate(settings),
+    ...(await checkRedis(settings)),
   ];
 }
 
@@ -132,6 +135,21 @@ async function checkStore(folder: string): Promise<Finding> {
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
     return { subject, found: error.message, advice: 'nothing can be served from it as it is', isFatal: true };
+  }
+}
+
+async function checkRedis({ redis: address }: Settings): Promise<Finding[]> {
+  if (address === undefined) return [];
+  const subject = 'Redis';
+  try {
+    using nodes = await watchNodes(address);
+    const policy = await nodes.eviction();
+    if (policy === undefined) return [{ subject, found: 'answers, and forgets nothing when its memory is full' }];
+    const advice = 'set "maxmemory-policy noeviction": evicted are claims of names and leases of nodes';
+    return [{ subject, found: `its maxmemory-policy is ${policy}`, advice }];
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return [{ subject, found: error.message, advice: 'a node cannot start without it', isFatal: true }];
   }
 }
 

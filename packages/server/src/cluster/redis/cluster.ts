@@ -10,7 +10,7 @@ import { type LeaseTimes, leaseTimes } from './lease.ts';
 import { Names } from './names.ts';
 import { Nodes } from './nodes.ts';
 import { OneServer } from './one-server.ts';
-import type { Redis, RedisEvents } from './redis.ts';
+import { evictionOf, type Redis, type RedisEvents } from './redis.ts';
 import { RedisShards } from './redis-cluster.ts';
 
 export interface RedisClusterOptions {
@@ -116,6 +116,7 @@ export class RedisCluster implements Cluster {
         await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMs));
         if (cluster.#nodes.open === '') await cluster.#nodes.tick();
       }
+      await cluster.#warnOfEviction();
       return cluster;
     } catch (error) {
       await cluster.close();
@@ -133,6 +134,17 @@ export class RedisCluster implements Cluster {
       }
       this.#names.walk().catch((error: unknown) => this.#trouble(error, 'names could not be seen to'));
     }, renewMs);
+  }
+
+  async #warnOfEviction(): Promise<void> {
+    try {
+      const policy = await evictionOf(this.#redis);
+      if (policy === undefined) return;
+      const text = `Redis has maxmemory-policy ${policy}: when its memory is full it forgets who is where. Set noeviction`;
+      this.#log.warn({ policy }, text);
+    } catch (error) {
+      this.#trouble(error, 'Redis does not tell what it does when its memory is full');
+    }
   }
 
   /** At most a line a second: while Redis is away everything fails. */

@@ -49,6 +49,10 @@ export class OneServer implements Redis {
     return Promise.resolve([]);
   }
 
+  async memory(): Promise<readonly string[]> {
+    return [String(await this.run(scripts.memory, '', []))];
+  }
+
   listenAnew(): void {
     this.#ears.drop();
   }

@@ -67,14 +67,21 @@ export class RedisShards implements Redis {
   }
 
   async servers(): Promise<readonly string[]> {
+    return (await this.#info('server')).flatMap((text) => /^run_id:([0-9a-f]+)/m.exec(text)?.[1] ?? []);
+  }
+
+  async memory(): Promise<readonly string[]> {
+    if (this.#cluster === undefined) throw away(new Error('there is no connection to Redis'));
+    return within(serverLimits.directoryTimeoutMs, this.#info('memory'));
+  }
+
+  /** What those masters say that answer. */
+  async #info(section: string): Promise<readonly string[]> {
     const masters = this.#cluster?.masters ?? [];
     const answers = await Promise.allSettled(
-      masters.map(async ({ client }) => (await client)?.sendCommand(['INFO', 'server'])),
+      masters.map(async ({ client }) => (await client)?.sendCommand(['INFO', section])),
     );
-    return answers.flatMap((answer) => {
-      const text = answer.status === 'fulfilled' ? String(answer.value) : '';
-      return /^run_id:([0-9a-f]+)/m.exec(text)?.[1] ?? [];
-    });
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [String(answer.value)] : []));
   }
 
   listenAnew(): void {

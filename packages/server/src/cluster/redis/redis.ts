@@ -9,6 +9,8 @@ export interface Redis {
   publish(channel: string, payload: Buffer): boolean;
   /** The processes that names may be on, where they are more than the one that has the table of nodes. */
   servers(): Promise<readonly string[]>;
+  /** What each process that names may be on says of its memory. Rejects with `ClusterAway`. */
+  memory(): Promise<readonly string[]>;
   /** What was heard of the channel stays away for too long: it is subscribed to anew. */
   listenAnew(): void;
   close(): void;
@@ -24,6 +26,12 @@ export interface RedisEvents {
 
 export function away(error: unknown): ClusterAway {
   return error instanceof ClusterAway ? error : new ClusterAway('Redis does not answer', { cause: error });
+}
+
+/** By what policy a server forgets names and leases when its memory is full, if there is one that does. */
+export async function evictionOf(redis: Pick<Redis, 'memory'>): Promise<string | undefined> {
+  const policies = (await redis.memory()).flatMap((text) => /^maxmemory_policy:(\S+)/m.exec(text)?.[1] ?? []);
+  return policies.find((policy) => policy !== 'noeviction');
 }
 
 /** Settles as the promise does, or rejects when that takes too long. */

@@ -137,6 +137,9 @@ export const meet = script(`return redis.call('HSETNX', KEYS[1], 'server:' .. AR
 /** → all fields and values of the table */
 export const look = script(`return redis.call('HGETALL', KEYS[1])`);
 
+/** → what the server says of its memory */
+export const memory = script(`return redis.call('INFO', 'memory')`);
+
 /** What a run is to do: order, keptMs */
 export const order = script(`redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`);

@@ -7,7 +7,7 @@ import { connectTo } from './cluster.ts';
 import { type LeaseTimes, leaseTimes } from './lease.ts';
 import { orderKey, readTable } from './nodes.ts';
 import { Offers } from './offers.ts';
-import type { Redis } from './redis.ts';
+import { evictionOf, type Redis } from './redis.ts';
 import * as scripts from './scripts.ts';
 
 export interface WatcherOptions {
@@ -82,6 +82,11 @@ export class Watcher {
   async order(run: string, text: string): Promise<void> {
     const args = [text, String(serverLimits.orderKeptMs)];
     await this.#redis.run(scripts.order, orderKey(this.#prefix, run), args);
+  }
+
+  /** By what policy Redis forgets, if it does. Rejects with `ClusterAway`. */
+  eviction(): Promise<string | undefined> {
+    return evictionOf(this.#redis);
   }
 
   close(): void {
