@@ -52,7 +52,9 @@ export class Network {
     if (failure !== undefined) return `iproute2 and nftables are needed: ${failure}`;
     removeLeftOver();
     const taken = run('ip', ['-4', '-o', 'address']);
-    const network = new Network(NETS.find((net) => !taken.includes(` ${net}.`)) ?? NETS[0]!);
+    // Each process begins elsewhere: another may be looking at this moment.
+    const nets = NETS.map((_, i) => NETS[(process.pid + i) % NETS.length]!);
+    const network = new Network(nets.find((net) => !taken.includes(` ${net}.`)) ?? nets[0]!);
     try {
       network.#make(names);
       return network;
