@@ -41,6 +41,7 @@ export class Node {
       } catch (error) {
         // On a machine that is very busy a start takes longer than it may.
         if (tries === STARTS_MAX) throw error;
+        await this.server.kill9();
       }
     }
     this.proxy.target = this.server.port;
