@@ -16,7 +16,8 @@ describe('the policy of Redis when its memory is full', { skip: noRedis, concurr
     witness.enter(run);
     const cluster = await RedisCluster.open({ address, run, witness, time: realTime, log, times: patientTimes });
     await cluster.leave();
-    return told;
+    // On a busy machine it may be warned of more.
+    return told.filter((text) => text.includes('maxmemory'));
   }
 
   test('one that evicts is warned of, whatever it evicts', async () => {
