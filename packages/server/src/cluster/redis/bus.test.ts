@@ -15,6 +15,7 @@ function busOf(publish: (node: string, payload: Buffer) => boolean) {
   const time = new VirtualTime();
   const packets: Packet[] = [];
   const bus = new Bus({
+    now: () => performance.now(),
     self: 'me',
     publish,
     endOfTurn: (call) => time.endOfTurn(call),

@@ -32,6 +32,7 @@ export interface BusPorts {
   /** False when it was not taken. */
   readonly publish: (node: string, payload: Buffer) => boolean;
   readonly endOfTurn: (call: () => void) => void;
+  readonly now: () => number;
   readonly onPacket: (from: string, packet: Packet) => void;
 }
 
@@ -47,10 +48,11 @@ export class Bus {
   /** The number of the last batch from each node. */
   readonly #heard = new Map<string, number>();
   /** When this node last heard itself. */
-  heardSelfAt = performance.now();
+  heardSelfAt: number;
 
   constructor(ports: BusPorts) {
     this.#ports = ports;
+    this.heardSelfAt = ports.now();
   }
 
   send(node: string, packet: Packet): void {
@@ -120,7 +122,7 @@ export class Bus {
       return;
     }
     this.#heard.set(from, number);
-    if (from === this.#ports.self) this.heardSelfAt = performance.now();
+    if (from === this.#ports.self) this.heardSelfAt = this.#ports.now();
     this.counters.batchesIn++;
     this.counters.bytesIn += payload.length;
     this.counters.packetsIn += packets.length;

@@ -1,16 +1,25 @@
 import { randomBytes } from 'node:crypto';
 import { serverLimits } from '@hawser/protocol';
 import type { Packet } from '../../core/packets.ts';
-import { type Claim, type Cluster, ClusterAway, type ClusterListener, type Log, type Time } from '../../core/ports.ts';
+import {
+  type Claim,
+  type Cluster,
+  ClusterAway,
+  type ClusterListener,
+  type Log,
+  type Time,
+  type Timer,
+} from '../../core/ports.ts';
 import { type NodeOffer, type NodeState, writeState } from '../node-state.ts';
 import type { Witness } from '../witness.ts';
 import type { RedisAddress } from './address.ts';
 import { Bus, type BusCounters } from './bus.ts';
 import { type LeaseTimes, leaseTimes } from './lease.ts';
+import { type Driver, libraryDriver } from './line.ts';
 import { Names } from './names.ts';
 import { Nodes } from './nodes.ts';
 import { OneServer } from './one-server.ts';
-import { evictionOf, type Redis, type RedisEvents } from './redis.ts';
+import { every, evictionOf, type Redis, type RedisEvents } from './redis.ts';
 import { RedisShards } from './redis-cluster.ts';
 
 export interface RedisClusterOptions {
@@ -24,6 +33,10 @@ export interface RedisClusterOptions {
   /** The run has been entered there. Without one Redis alone decides who is void. */
   readonly witness?: Witness | undefined;
   readonly times?: LeaseTimes;
+  /** Connections are made with it, unless it is a Redis Cluster. */
+  readonly driver?: Driver;
+  /** Told of each run that is void for this one. */
+  readonly onVoid?: (run: string) => void;
 }
 
 export interface ClusterFigures {
@@ -44,8 +57,10 @@ export function newRun(node: string): string {
 }
 
 /** Redis, whatever its kind. */
-export function connectTo(address: RedisAddress, events: RedisEvents): Redis {
-  return address.kind === 'cluster' ? new RedisShards(address, events) : new OneServer(address, events);
+export function connectTo(address: RedisAddress, events: RedisEvents, driver: Driver): Redis {
+  return address.kind === 'cluster'
+    ? new RedisShards(address, events, driver.clock)
+    : new OneServer(address, events, driver);
 }
 
 /** The other nodes, by way of Redis: see decision 28. */
@@ -61,7 +76,7 @@ export class RedisCluster implements Cluster {
   #toldAt: number;
   readonly #time: Time;
   readonly #log: Log;
-  #speaking: NodeJS.Timeout | undefined;
+  #speaking: Timer | undefined;
 
   private constructor(options: RedisClusterOptions) {
     const { address, run, time, log, prefix = 'hawser:', witness, times = leaseTimes } = options;
@@ -75,6 +90,7 @@ export class RedisCluster implements Cluster {
       self: run,
       publish: (node, payload) => this.#redis.publish(channelOf(node), payload),
       endOfTurn: (call) => time.endOfTurn(call),
+      now: () => time.now(),
       onPacket: (from, packet) => this.#listener?.packet(from, packet),
     });
     const events: RedisEvents = {
@@ -83,7 +99,7 @@ export class RedisCluster implements Cluster {
       onTrouble: (error) => this.#trouble(error, 'the connection to Redis is broken'),
     };
     const isOneServer = address.kind !== 'cluster';
-    const redis = connectTo(address, events);
+    const redis = connectTo(address, events, options.driver ?? libraryDriver(time));
     this.#redis = redis;
     this.#nodes = new Nodes({
       ...{ self: run, prefix, redis, time, times, witness, isOneServer },
@@ -92,10 +108,13 @@ export class RedisCluster implements Cluster {
       state: () => (this.#state === undefined ? '' : writeState(this.#state())),
       onOrder: (order) => this.#onOrder(order),
       onTrouble: (error, text) => this.#trouble(error, text),
-      onVoid: (node) => this.#bus.forget(node),
+      onVoid: (node) => {
+        this.#bus.forget(node);
+        options.onVoid?.(node);
+      },
     });
     this.#names = new Names({
-      ...{ self: run, prefix, redis },
+      ...{ self: run, prefix, redis, now: () => time.now() },
       open: () => this.#nodes.open,
       onClosed: (server) => this.#nodes.meet(server),
       isVoid: (node) => this.#nodes.peers.isVoid(node),
@@ -113,7 +132,7 @@ export class RedisCluster implements Cluster {
       while (!cluster.#nodes.isOpen) {
         const isLate = options.time.now() >= giveUpAt || cluster.#nodes.lease.hasLapsed;
         if (isLate) throw new ClusterAway('Redis cannot be reached, or nodes that may exist do not answer it');
-        await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMs));
+        await new Promise<void>((resolve) => options.time.after(serverLimits.directoryReconnectMs, resolve));
         if (cluster.#nodes.open === '') await cluster.#nodes.tick();
       }
       await cluster.#warnOfEviction();
@@ -126,14 +145,14 @@ export class RedisCluster implements Cluster {
 
   #start({ renewMs }: LeaseTimes): void {
     this.#nodes.start();
-    this.#speaking = setInterval(() => {
+    this.#speaking = every(this.#time, renewMs, () => {
       this.#bus.speak();
-      if (performance.now() - this.#bus.heardSelfAt > serverLimits.busSilenceMs) {
-        this.#bus.heardSelfAt = performance.now();
+      if (this.#time.now() - this.#bus.heardSelfAt > serverLimits.busSilenceMs) {
+        this.#bus.heardSelfAt = this.#time.now();
         this.#redis.listenAnew();
       }
       this.#names.walk().catch((error: unknown) => this.#trouble(error, 'names could not be seen to'));
-    }, renewMs);
+    });
   }
 
   async #warnOfEviction(): Promise<void> {
@@ -230,7 +249,7 @@ export class RedisCluster implements Cluster {
   /** Lets go of Redis; others wait for the lease. */
   async close(): Promise<void> {
     this.#nodes.close();
-    clearInterval(this.#speaking);
+    this.#speaking?.cancel();
     this.#redis.close();
   }
 }

@@ -1,11 +1,37 @@
 import { serverLimits } from '@hawser/protocol';
-import type { createClient as createClientOf, RedisClientOptions } from '@redis/client';
+import type { RedisClientOptions } from '@redis/client';
 import { ClusterAway } from '../../core/ports.ts';
 import type { RedisAddress } from './address.ts';
-import { within } from './redis.ts';
+import { type Clock, within } from './redis.ts';
 import { askSentinels, type Host } from './sentinel.ts';
 
-export type Client = ReturnType<typeof createClientOf>;
+/** What is used of the library's client. */
+export interface Client {
+  readonly isOpen: boolean;
+  on(event: 'error', call: (error: Error) => void): unknown;
+  once(event: 'terminated' | 'end', call: () => void): Client;
+  connect(): Promise<unknown>;
+  sendCommand(words: readonly (string | Buffer)[]): Promise<unknown>;
+  subscribe(channel: string, onMessage: (payload: Buffer) => void, asBytes: true): Promise<unknown>;
+  destroy(): void;
+}
+
+/** What connections are made of: the library, or what stands in for it. */
+export interface Driver {
+  readonly clock: Clock;
+  readonly createClient: (options: RedisClientOptions) => Promise<Client>;
+  /** From 0 up to 1. */
+  readonly random: () => number;
+}
+
+export function libraryDriver(clock: Clock): Driver {
+  const createClient = async (options: RedisClientOptions): Promise<Client> => {
+    // Not before there is a cluster: it is more code than all the rest of a server that is alone.
+    const library = await import('@redis/client');
+    return library.createClient(options) as unknown as Client;
+  };
+  return { clock, createClient, random: Math.random };
+}
 
 export interface LineEvents {
   /** A connection is there: it is used when this has resolved. */
@@ -20,13 +46,15 @@ export interface LineEvents {
 export class Line {
   readonly #address: RedisAddress;
   readonly #events: LineEvents;
+  readonly #driver: Driver;
   #client: Client | undefined;
   #isClosed = false;
   #wake: () => void = () => {};
 
-  constructor(address: RedisAddress, events: LineEvents) {
+  constructor(address: RedisAddress, events: LineEvents, driver: Driver) {
     this.#address = address;
     this.#events = events;
+    this.#driver = driver;
     void this.#keepUp();
   }
 
@@ -60,16 +88,16 @@ export class Line {
         this.#events.onTrouble(error instanceof Error ? error : new Error(String(error)));
       }
       if (this.#isClosed) return;
-      await this.#pause(waitMs * (0.5 + Math.random() / 2));
+      await this.#pause(waitMs * (0.5 + this.#driver.random() / 2));
       waitMs = Math.min(waitMs * 2, serverLimits.directoryReconnectMsMax);
     }
   }
 
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const timer = this.#driver.clock.after(ms, resolve);
       this.#wake = () => {
-        clearTimeout(timer);
+        timer.cancel();
         resolve();
       };
     });
@@ -78,10 +106,10 @@ export class Line {
   /** One connection from its beginning to its end. */
   async #live(): Promise<void> {
     const { master, hosts, path } = this.#address;
-    // Not before there is a cluster: it is more code than all the rest of a server that is alone.
-    const { createClient } = await import('@redis/client');
-    const host = master === undefined ? hosts[0] : await askSentinels(this.#address);
-    const client = createClient(clientOptions(this.#address, path ?? host ?? { host: 'localhost', port: 6379 }));
+    const host = master === undefined ? hosts[0] : await askSentinels(this.#address, this.#driver);
+    const client = await this.#driver.createClient(
+      clientOptions(this.#address, path ?? host ?? { host: 'localhost', port: 6379 }),
+    );
     let trouble: Error | undefined;
     client.on('error', (error: Error) => {
       trouble = error;
@@ -97,7 +125,7 @@ export class Line {
       await this.#events.onConnected(client);
     };
     try {
-      await within(serverLimits.directoryTimeoutMs, start());
+      await within(this.#driver.clock, serverLimits.directoryTimeoutMs, start());
       if (this.#isClosed) return;
       this.#client = client;
       await ended;

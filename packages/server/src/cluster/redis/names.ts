@@ -7,6 +7,7 @@ export interface NamesPorts {
   readonly self: string;
   readonly prefix: string;
   readonly redis: Redis;
+  readonly now: () => number;
   /** The servers that have forgotten nothing, or are told all of it again. */
   readonly open: () => string;
   /** A server that is not one of them. */
@@ -97,7 +98,7 @@ export class Names {
 
   #hadLast(name: string, token: number): void {
     this.#released.delete(name);
-    this.#released.set(name, { token, at: performance.now() });
+    this.#released.set(name, { token, at: this.#ports.now() });
     for (const oldest of this.#released.keys()) {
       if (this.#released.size <= serverLimits.releasedNamesMax) return;
       this.#released.delete(oldest);
@@ -144,7 +145,7 @@ export class Names {
 
   /** Tells Redis all that this node knows. Rejects when it could not, or when not all went to the server meant. */
   async assertAll(server: string | undefined): Promise<void> {
-    const now = performance.now();
+    const now = this.#ports.now();
     for (const [name, { at }] of this.#released) {
       if (now - at < serverLimits.rememberedForMs) break;
       this.#released.delete(name);

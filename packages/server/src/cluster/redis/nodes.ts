@@ -1,10 +1,10 @@
 import { serverLimits } from '@hawser/protocol';
-import type { Time } from '../../core/ports.ts';
+import type { Time, Timer } from '../../core/ports.ts';
 import type { Witness } from '../witness.ts';
 import { Lease, type LeaseTimes } from './lease.ts';
 import { Offers } from './offers.ts';
 import { Peers } from './peers.ts';
-import { type Redis, within } from './redis.ts';
+import { every, type Redis, within } from './redis.ts';
 import * as scripts from './scripts.ts';
 
 const SERVER = 'server:';
@@ -45,6 +45,7 @@ export interface NodesPorts {
   /** What an operator has told this run to do. */
   readonly onOrder: (order: string) => void;
   readonly onTrouble: (error: unknown, text: string) => void;
+  /** That run is void, and all that it might have done is done. */
   readonly onVoid: (node: string) => void;
 }
 
@@ -74,13 +75,15 @@ export class Nodes {
   #hasMet = false;
   readonly #executing = new Set<string>();
   #isClosed = false;
-  #ticking: NodeJS.Timeout | undefined;
+  #ticking: Timer | undefined;
+  /** Until what the witness told runs that are being made void has run out. */
+  readonly #waits = new Set<Timer>();
 
   constructor(ports: NodesPorts) {
     this.#ports = ports;
     this.#table = `${ports.prefix}nodes`;
     this.lease = new Lease(ports.time, ports.times.leaseMs);
-    this.peers = new Peers(ports.self, ports.time, ports.times);
+    this.peers = new Peers(ports.self, ports.time, ports.times, ports.onVoid);
     this.offers = new Offers(ports.times);
   }
 
@@ -95,12 +98,13 @@ export class Nodes {
   /** Renews from now on. */
   start(): void {
     const { renewMs } = this.#ports.times;
-    this.#ticking = setInterval(() => void this.tick(), renewMs);
+    this.#ticking = every(this.#ports.time, renewMs, () => void this.tick());
   }
 
   close(): void {
     this.#isClosed = true;
-    clearInterval(this.#ticking);
+    this.#ticking?.cancel();
+    for (const wait of this.#waits) wait.cancel();
   }
 
   /** One renewal, with all that is due then. Never rejects. */
@@ -114,7 +118,7 @@ export class Nodes {
     if (witness === undefined) return;
     const askedAt = time.now();
     try {
-      if (await within(serverLimits.directoryTimeoutMs, witness.stands(self))) {
+      if (await within(time, serverLimits.directoryTimeoutMs, witness.stands(self))) {
         this.lease.prolong(askedAt + times.witnessHoldMs);
       } else this.lease.end();
     } catch (error) {
@@ -149,7 +153,7 @@ export class Nodes {
       if (this.#isClosed) return;
       this.#read(words);
       // Before anybody who logs in finds out.
-      if (!isOneServer) for (const server of await within(directoryTimeoutMs, redis.servers())) this.meet(server);
+      if (!isOneServer) for (const server of await within(time, directoryTimeoutMs, redis.servers())) this.meet(server);
       this.#hasMet = true;
     } catch (error) {
       onTrouble(error, 'the lease could not be renewed');
@@ -197,15 +201,24 @@ export class Nodes {
   }
 
   async #makeVoid(node: string): Promise<void> {
-    const { witness, times, redis, onVoid } = this.#ports;
+    const { witness, time, times, redis } = this.#ports;
     if (witness !== undefined) {
-      await within(serverLimits.directoryTimeoutMs, witness.fence(node));
-      await new Promise((resolve) => setTimeout(resolve, times.witnessHoldMs + times.marginMs).unref());
+      await within(time, serverLimits.directoryTimeoutMs, witness.fence(node));
+      await this.#wait(times.witnessHoldMs + times.marginMs);
     }
     if (this.#isClosed) return;
     this.peers.isOver(node);
-    onVoid(node);
     await redis.run(scripts.mark, this.#table, [node, 'V']);
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#ports.time.after(ms, () => {
+        this.#waits.delete(timer);
+        resolve();
+      });
+      this.#waits.add(timer);
+    });
   }
 
   // ---- servers that may have forgotten something
@@ -267,7 +280,7 @@ export class Nodes {
       const mayExist = new Set(this.peers.alive);
       for (const node of this.peers.condemned) mayExist.add(node);
       if (witness !== undefined) {
-        for (const node of await within(serverLimits.directoryTimeoutMs, witness.standing())) {
+        for (const node of await within(time, serverLimits.directoryTimeoutMs, witness.standing())) {
           if (!this.peers.isVoid(node)) mayExist.add(node);
         }
         // Nobody else knows who may be there: whoever is has shown itself, or has lapsed, after a lease.
@@ -281,11 +294,11 @@ export class Nodes {
 
   /** This run has ended, in good order: others need not wait for its lease. */
   async leave(): Promise<void> {
-    const { redis, self, witness } = this.#ports;
+    const { redis, self, witness, time } = this.#ports;
     this.close();
     this.lease.end();
     await Promise.allSettled([
-      witness && within(serverLimits.directoryTimeoutMs, witness.fence(self)),
+      witness && within(time, serverLimits.directoryTimeoutMs, witness.fence(self)),
       redis.run(scripts.mark, this.#table, [self, 'V']),
     ]);
   }

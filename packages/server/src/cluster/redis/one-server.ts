@@ -1,6 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
 import type { RedisAddress } from './address.ts';
-import { type Client, Line } from './line.ts';
+import { type Client, type Driver, Line } from './line.ts';
 import { away, Outstanding, type Redis, type RedisEvents, within } from './redis.ts';
 import * as scripts from './scripts.ts';
 
@@ -8,19 +8,21 @@ import * as scripts from './scripts.ts';
 export class OneServer implements Redis {
   readonly #calls: Line;
   readonly #ears: Line;
+  readonly #driver: Driver;
   #outstanding = new Outstanding(serverLimits.busOutBytesMax);
 
-  constructor(address: RedisAddress, { channel, onMessage, onTrouble }: RedisEvents) {
+  constructor(address: RedisAddress, { channel, onMessage, onTrouble }: RedisEvents, driver: Driver) {
+    this.#driver = driver;
     const onConnected = async (client: Client): Promise<void> => {
       // A script that is not known would be sent again, behind what was sent after it.
       for (const { text } of Object.values(scripts)) await client.sendCommand(['SCRIPT', 'LOAD', text]);
       this.#outstanding = new Outstanding(serverLimits.busOutBytesMax);
     };
-    this.#calls = new Line(address, { onConnected, onTrouble });
-    this.#ears = new Line(address, {
-      onConnected: (client) => client.subscribe(channel, onMessage, true),
-      onTrouble,
-    });
+    this.#calls = new Line(address, { onConnected, onTrouble }, driver);
+    const listen = async (client: Client): Promise<void> => {
+      await client.subscribe(channel, onMessage, true);
+    };
+    this.#ears = new Line(address, { onConnected: listen, onTrouble }, driver);
   }
 
   async run(script: scripts.Script, key: string, args: readonly string[]): Promise<unknown> {
@@ -28,7 +30,7 @@ export class OneServer implements Redis {
       const { client } = this.#calls;
       const answer = client.sendCommand(['EVALSHA', script.sha, '1', key, ...args]);
       // A connection on which an answer is missing has no use: the server is frozen, or cannot be reached.
-      return await within(serverLimits.directoryTimeoutMs, answer, () => {
+      return await within(this.#driver.clock, serverLimits.directoryTimeoutMs, answer, () => {
         if (client.isOpen) client.destroy();
       });
     } catch (error) {
@@ -39,7 +41,7 @@ export class OneServer implements Redis {
   publish(channel: string, payload: Buffer): boolean {
     if (!this.#calls.isUp) return false;
     const outstanding = this.#outstanding;
-    if (!outstanding.take(payload.length, performance.now())) return false;
+    if (!outstanding.take(payload.length, this.#driver.clock.now())) return false;
     const settle = (): void => outstanding.settle(payload.length);
     this.#calls.client.sendCommand(['PUBLISH', channel, payload]).then(settle, settle);
     return true;

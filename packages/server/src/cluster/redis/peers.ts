@@ -19,13 +19,15 @@ export class Peers {
   readonly #self: string;
   readonly #time: Time;
   readonly #times: LeaseTimes;
+  readonly #onVoid: (node: string) => void;
   readonly #peers = new Map<string, Peer>();
   #seenAt: number;
 
-  constructor(self: string, time: Time, times: LeaseTimes) {
+  constructor(self: string, time: Time, times: LeaseTimes, onVoid: (node: string) => void = () => {}) {
     this.#self = self;
     this.#time = time;
     this.#times = times;
+    this.#onVoid = onVoid;
     this.#seenAt = time.now();
   }
 
@@ -88,6 +90,7 @@ export class Peers {
     if (peer.state === 'void') return;
     peer.state = 'void';
     peer.since = this.#time.now();
+    this.#onVoid(node);
     for (const call of peer.waiting) call();
     peer.waiting.clear();
   }

@@ -2,7 +2,7 @@ import { serverLimits } from '@hawser/protocol';
 import type { createCluster } from '@redis/client';
 import type { RedisAddress } from './address.ts';
 import { clientOptions } from './line.ts';
-import { away, Outstanding, type Redis, type RedisEvents, within } from './redis.ts';
+import { away, type Clock, Outstanding, type Redis, type RedisEvents, within } from './redis.ts';
 import type { Script } from './scripts.ts';
 
 type Cluster = ReturnType<typeof createCluster>;
@@ -11,14 +11,16 @@ type Cluster = ReturnType<typeof createCluster>;
 export class RedisShards implements Redis {
   readonly #address: RedisAddress;
   readonly #events: RedisEvents;
+  readonly #clock: Clock;
   #cluster: Cluster | undefined;
   #isClosed = false;
   #isConnecting = false;
   readonly #outstanding = new Outstanding(serverLimits.busOutBytesMax);
 
-  constructor(address: RedisAddress, events: RedisEvents) {
+  constructor(address: RedisAddress, events: RedisEvents, clock: Clock) {
     this.#address = address;
     this.#events = events;
+    this.#clock = clock;
     void this.#connect();
   }
 
@@ -34,14 +36,14 @@ export class RedisShards implements Redis {
           await cluster.connect();
           await cluster.sSubscribe(this.#events.channel, this.#events.onMessage, true);
         };
-        await within(serverLimits.directoryTimeoutMs * 2, start());
+        await within(this.#clock, serverLimits.directoryTimeoutMs * 2, start());
         if (this.#isClosed) cluster.destroy();
         else this.#cluster = cluster;
         break;
       } catch (error) {
         cluster.destroy();
         this.#events.onTrouble(error as Error);
-        await new Promise((resolve) => setTimeout(resolve, serverLimits.directoryReconnectMsMax));
+        await new Promise<void>((resolve) => this.#clock.after(serverLimits.directoryReconnectMsMax, resolve));
       }
     }
     this.#isConnecting = false;
@@ -53,14 +55,14 @@ export class RedisShards implements Redis {
       if (cluster === undefined) throw new Error('there is no connection to Redis');
       // Not by its hash: where a server does not know that, it would be sent again, behind what was sent after it.
       const answer = cluster.sendCommand(key, false, ['EVAL', script.text, '1', key, ...args]);
-      return await within(serverLimits.directoryTimeoutMs, answer);
+      return await within(this.#clock, serverLimits.directoryTimeoutMs, answer);
     } catch (error) {
       throw away(error);
     }
   }
 
   publish(channel: string, payload: Buffer): boolean {
-    if (this.#cluster === undefined || !this.#outstanding.take(payload.length, performance.now())) return false;
+    if (this.#cluster === undefined || !this.#outstanding.take(payload.length, this.#clock.now())) return false;
     const settle = (): void => this.#outstanding.settle(payload.length);
     this.#cluster.sendCommand(channel, false, ['SPUBLISH', channel, payload]).then(settle, settle);
     return true;

@@ -1,4 +1,4 @@
-import { ClusterAway } from '../../core/ports.ts';
+import { ClusterAway, type Time, type Timer } from '../../core/ports.ts';
 import type { Script } from './scripts.ts';
 
 /** What the cluster needs of Redis, be it one server, the master that sentinels name, or a Redis Cluster. */
@@ -34,8 +34,29 @@ export async function evictionOf(redis: Pick<Redis, 'memory'>): Promise<string |
   return policies.find((policy) => policy !== 'noeviction');
 }
 
+/** What timers and deadlines go by. */
+export type Clock = Pick<Time, 'now' | 'after' | 'endOfTurn'>;
+
+/** Calls again and again, first after so long. */
+export function every(clock: Clock, ms: number, call: () => void): Timer {
+  let timer: Timer;
+  const next = (): void => {
+    timer = clock.after(ms, () => {
+      next();
+      call();
+    });
+  };
+  next();
+  return { cancel: () => timer.cancel() };
+}
+
 /** Settles as the promise does, or rejects when that takes too long. */
-export function within<Value>(ms: number, promise: Promise<Value>, onLate: () => void = () => {}): Promise<Value> {
+export function within<Value>(
+  clock: Clock,
+  ms: number,
+  promise: Promise<Value>,
+  onLate: () => void = () => {},
+): Promise<Value> {
   return new Promise((resolve, reject) => {
     let isSettled = false;
     const late = (): void => {
@@ -44,10 +65,10 @@ export function within<Value>(ms: number, promise: Promise<Value>, onLate: () =>
       reject(new ClusterAway(`no answer within ${ms} ms`));
     };
     // An answer that came while this process was busy is read first.
-    const timer = setTimeout(() => setImmediate(late), ms);
+    const timer = clock.after(ms, () => clock.endOfTurn(late));
     promise.then(resolve, reject).finally(() => {
       isSettled = true;
-      clearTimeout(timer);
+      timer.cancel();
     });
   });
 }

@@ -1,6 +1,7 @@
 import { serverLimits } from '@hawser/protocol';
 import { ClusterAway } from '../../core/ports.ts';
 import type { RedisAddress } from './address.ts';
+import type { Driver } from './line.ts';
 import { within } from './redis.ts';
 
 export interface Host {
@@ -9,12 +10,14 @@ export interface Host {
 }
 
 /** Where the master is now, by the first sentinel that knows. Sentinels have no password of their own here. */
-export async function askSentinels({ hosts, master = '', tls }: RedisAddress): Promise<Host> {
-  const { createClient } = await import('@redis/client');
+export async function askSentinels(
+  { hosts, master = '', tls }: RedisAddress,
+  { clock, createClient }: Driver,
+): Promise<Host> {
   let cause: unknown;
   for (const at of hosts) {
     const { directoryTimeoutMs } = serverLimits;
-    const client = createClient({
+    const client = await createClient({
       socket: {
         ...at,
         connectTimeout: directoryTimeoutMs / 2,
@@ -29,7 +32,7 @@ export async function askSentinels({ hosts, master = '', tls }: RedisAddress): P
       return client.sendCommand(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', master]);
     };
     try {
-      const answer = await within(directoryTimeoutMs / 2, ask());
+      const answer = await within(clock, directoryTimeoutMs / 2, ask());
       if (Array.isArray(answer)) return { host: String(answer[0]), port: Number(answer[1]) };
     } catch (error) {
       cause = error;

@@ -5,9 +5,10 @@ import type { NodeOffer } from '../node-state.ts';
 import type { RedisAddress } from './address.ts';
 import { connectTo } from './cluster.ts';
 import { type LeaseTimes, leaseTimes } from './lease.ts';
+import { libraryDriver } from './line.ts';
 import { orderKey, readTable } from './nodes.ts';
 import { Offers } from './offers.ts';
-import { evictionOf, type Redis } from './redis.ts';
+import { evictionOf, type Redis, type RedisEvents } from './redis.ts';
 import * as scripts from './scripts.ts';
 
 export interface WatcherOptions {
@@ -36,12 +37,13 @@ export class Watcher {
     this.#times = times;
     this.#offers = new Offers(times);
     this.#toldAt = time.now();
-    this.#redis = connectTo(address, {
+    const events: RedisEvents = {
       // Nobody publishes there.
       channel: `${prefix}bus:{watcher.${randomBytes(8).toString('base64url')}}`,
       onMessage: () => {},
       onTrouble: (error) => this.#trouble(error),
-    });
+    };
+    this.#redis = connectTo(address, events, libraryDriver(time));
   }
 
   /** Looks from now on, as often as nodes renew their leases. */

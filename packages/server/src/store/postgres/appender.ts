@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { serverLimits } from '@hawser/protocol';
 import type { Client } from 'pg';
 import { APPEND, type NewMessage, StoreAway } from '../../core/ports.ts';
 import type { InboxLimits } from '../inbox.ts';
 import { texts } from './arrays.ts';
 import { type Batch, batchOf } from './batch.ts';
+import { sleep } from './clock.ts';
 import { type Connections, type DatabaseTimes, type Row, run } from './connections.ts';
 import { isAnswer, isConflict, storeError } from './errors.ts';
 import type { Removals } from './removals.ts';
@@ -93,16 +93,17 @@ export class Appender {
   }
 
   async #store(batch: Batch): Promise<number[]> {
-    const settleBy = performance.now() + this.#times.appendMs;
+    const { clock } = this.#connections;
+    const settleBy = clock.now() + this.#times.appendMs;
     let number = ++this.#number;
     for (let attempts = 1; ; attempts++) {
       const { client, clockAhead } = await this.#connected();
-      const hasTime = (): boolean => performance.now() + this.#times.statementMs <= settleBy;
+      const hasTime = (): boolean => clock.now() + this.#times.statementMs <= settleBy;
       // What is sent must be over, in the database too, when this settles.
       if (!hasTime()) throw new StoreAway('connecting to the database took too long');
       const isLast = attempts === ATTEMPTS_MAX;
       try {
-        const until = performance.now() + clockAhead + this.#times.statementMs;
+        const until = clock.now() + clockAhead + this.#times.statementMs;
         const [row] = await run(client, APPEND_BATCH, [this.#run.name, number, until, ...batch.values]);
         if (row !== undefined) return resultsOf(row, batch.count);
         if (isLast) throw new StoreAway('inboxes are made, and removed again');
@@ -124,8 +125,11 @@ export class Appender {
   /** What came of an append whose answer was lost; `undefined` when it was not stored and will not be. */
   async #findOut(number: number, settleBy: number, cause: unknown): Promise<Row | undefined> {
     // By then the time is over by which the database would have taken it.
-    const timeUp = sleep(Math.max(0, settleBy - performance.now()), 'time is up' as const, { ref: false });
-    while (performance.now() < settleBy && this.#state === 'open') {
+    const { clock } = this.#connections;
+    const timeUp = new Promise<'time is up'>((resolve) =>
+      clock.afterIdle(Math.max(0, settleBy - clock.now()), () => resolve('time is up')),
+    );
+    while (clock.now() < settleBy && this.#state === 'open') {
       try {
         const found = await Promise.race([this.#outcome(number), timeUp]);
         if (found !== 'time is up') return found;
@@ -133,7 +137,7 @@ export class Appender {
       } catch (error) {
         this.#hangUp();
         if (isAnswer(error) && !(storeError(error) instanceof StoreAway)) throw error;
-        await sleep(serverLimits.postgresAgainMs);
+        await sleep(clock, serverLimits.postgresAgainMs);
       }
     }
     throw new StoreAway('the database could not be asked what came of an append', { cause });
@@ -158,7 +162,7 @@ export class Appender {
       return this.#line;
     }
     // As if the answer had taken no time: so it is never thought to be further ahead than it is.
-    this.#line = { client, clockAhead: Number(row?.clock) - performance.now() };
+    this.#line = { client, clockAhead: Number(row?.clock) - this.#connections.clock.now() };
     this.#run.holdOn(client);
     return this.#line;
   }

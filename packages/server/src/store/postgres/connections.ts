@@ -1,7 +1,8 @@
 import { Socket } from 'node:net';
 import { serverLimits } from '@hawser/protocol';
-import { Client, type ClientConfig, Pool, type PoolClient, types } from 'pg';
+import { Client, type ClientConfig, Pool, type PoolClient, type PoolConfig, types } from 'pg';
 import { type Log, StoreAway } from '../../core/ports.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { isConflict, storeError } from './errors.ts';
 
 /** How long a connection, a statement, and the whole of an append may take, ms. */
@@ -11,12 +12,26 @@ export interface DatabaseTimes {
   readonly appendMs: number;
 }
 
+/** What connections are made of: the library, or what stands in for it. */
+export interface Driver {
+  readonly clock: Clock;
+  createClient(config: ClientConfig): Client;
+  createPool(config: PoolConfig): Pool;
+}
+
+const library: Driver = {
+  clock: systemClock,
+  createClient: (config) => new Client(config),
+  createPool: (config) => new Pool(config),
+};
+
 export interface ConnectionOptions {
   readonly url: string;
   /** The schema that everything is in. */
   readonly schema: string;
   readonly log: Log;
   readonly times: DatabaseTimes;
+  readonly driver?: Driver | undefined;
 }
 
 export interface Statement {
@@ -57,7 +72,9 @@ const SETTINGS = {
 
 /** The ways to the database: a bounded pool, and single connections for who needs its own. */
 export class Connections {
+  readonly clock: Clock;
   readonly #options: ConnectionOptions;
+  readonly #driver: Driver;
   readonly #pool: Pool;
   readonly #sockets = new Set<Socket>();
   #calls = 0;
@@ -65,7 +82,9 @@ export class Connections {
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
-    this.#pool = new Pool({
+    this.#driver = options.driver ?? library;
+    this.clock = this.#driver.clock;
+    this.#pool = this.#driver.createPool({
       ...this.#config(options.times.statementMs),
       max: serverLimits.postgresConnectionsMax,
       idleTimeoutMillis: serverLimits.postgresIdleMs,
@@ -102,7 +121,7 @@ export class Connections {
   /** A connection of one's own. Statements on it take `statementMs` at most, any time for 0. Rejects with `StoreAway`. */
   async connect(statementMs: number = this.#options.times.statementMs): Promise<Client> {
     this.#refuseWhenClosed();
-    const client = new Client(this.#config(statementMs));
+    const client = this.#driver.createClient(this.#config(statementMs));
     client.on('error', () => {});
     try {
       await client.connect();

@@ -1,5 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
-import { StoreAway } from '../../core/ports.ts';
+import { StoreAway, type Timer } from '../../core/ports.ts';
 import { float8s, texts } from './arrays.ts';
 import type { Connections } from './connections.ts';
 
@@ -10,7 +10,7 @@ export class LastSeen {
   readonly #connections: Connections;
   readonly #onError: (error: unknown) => void;
   #waiting = new Map<string, { readonly wall: number; readonly ran: number }>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(connections: Connections, onError: (error: unknown) => void) {
@@ -21,12 +21,12 @@ export class LastSeen {
   /** @param ran by `Time.ran`, if that is known */
   note(name: string, wall: number, ran = 0): void {
     this.#waiting.set(name, { wall, ran });
-    this.#timer ??= setTimeout(() => void this.write(), serverLimits.postgresLazyMs);
+    this.#timer ??= this.#connections.clock.after(serverLimits.postgresLazyMs, () => void this.write());
   }
 
   /** Resolves when what was noted so far is written, or lost. */
   write(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = undefined;
     if (this.#waiting.size === 0) return this.#writing;
     const seen = this.#waiting;
@@ -44,12 +44,12 @@ export class LastSeen {
   }
 
   async close(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     await this.write();
   }
 
   drop(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#waiting = new Map();
   }
 }

@@ -1,5 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
-import { type Store, StoreAway } from '../../core/ports.ts';
+import { type Store, StoreAway, type Timer } from '../../core/ports.ts';
 import { int4s, int8s, texts } from './arrays.ts';
 import type { Connections } from './connections.ts';
 
@@ -23,7 +23,7 @@ export class Removals {
   #waitingCount = 0;
   /** What is being written now, here or by an append. */
   readonly #writing = new Set<Layer>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #flushing: Promise<void> | undefined;
   #settled: (() => void)[] = [];
   #isOver = false;
@@ -107,14 +107,14 @@ export class Removals {
   #writeLater(ms: number): void {
     if (this.#isOver || this.#flushing !== undefined) return;
     if (this.#timer !== undefined && ms > 0 && this.#waitingCount < serverLimits.postgresRemovalsMax) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
+    this.#timer?.cancel();
+    this.#timer = this.#connections.clock.after(ms, () => {
       this.#timer = undefined;
       this.#flushing = this.#flush().finally(() => {
         this.#flushing = undefined;
         if (this.#waiting.size > 0) this.#writeLater(serverLimits.postgresLazyMs);
       });
-    }, ms);
+    });
   }
 
   async #flush(): Promise<void> {
@@ -128,7 +128,7 @@ export class Removals {
       if (this.#isOver) return;
       this.settle(layer, false);
       if (error instanceof StoreAway)
-        await new Promise((resolve) => setTimeout(resolve, serverLimits.postgresAgainMs).unref());
+        await new Promise<void>((resolve) => this.#connections.clock.afterIdle(serverLimits.postgresAgainMs, resolve));
       else this.#onError(error);
     }
   }
@@ -163,9 +163,9 @@ export class Removals {
 
   /** Writes what waits, if it can be; then no more. */
   async close(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     await this.#flushing;
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     try {
       while (!this.#isOver && this.#waiting.size > 0) await this.#write(this.#next());
     } finally {
@@ -174,7 +174,7 @@ export class Removals {
   }
 
   drop(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#isOver = true;
   }
 }

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { serverLimits } from '@hawser/protocol';
 import type { Client } from 'pg';
 import { StoreUnusable } from '../unusable.ts';
+import { type Clock, sleep } from './clock.ts';
 import { type Connections, LOCK_CLASS, type Query, run } from './connections.ts';
 
 const VOID_RUNS_KEPT = '30 days';
@@ -18,21 +18,23 @@ export class Run {
   readonly name: string;
   readonly #isAlone: boolean;
   readonly #schema: string;
+  readonly #clock: Clock;
   #client: Client | undefined;
 
   /** @param name `undefined` for a server that is alone */
-  constructor(name: string | undefined, schema: string) {
+  constructor(name: string | undefined, schema: string, clock: Clock) {
     this.name = name ?? `alone-${randomUUID()}`;
     this.#isAlone = name === undefined;
     this.#schema = schema;
+    this.#clock = clock;
   }
 
   /** Rejects with `StoreUnusable` where another server has the store. */
   async begin(client: Client): Promise<void> {
-    const until = performance.now() + serverLimits.postgresLockWaitMs;
+    const until = this.#clock.now() + serverLimits.postgresLockWaitMs;
     while (!(await this.#lock(client))) {
-      if (performance.now() > until) throw new StoreUnusable('another server uses it');
-      await sleep(serverLimits.postgresAgainMs);
+      if (this.#clock.now() > until) throw new StoreUnusable('another server uses it');
+      await sleep(this.#clock, serverLimits.postgresAgainMs);
     }
     if (this.#isAlone) await run(client, 'UPDATE runs SET is_void = true WHERE NOT is_void AND run <> $1', [this.name]);
     await run(client, `DELETE FROM runs WHERE is_void AND began_at < now() - interval '${VOID_RUNS_KEPT}'`, []);
@@ -49,7 +51,7 @@ export class Run {
     this.#client = client;
     const again = async (): Promise<void> => {
       while (this.#client === client && !(await this.#lock(client)))
-        await sleep(serverLimits.postgresLockWaitMs, undefined, { ref: false });
+        await new Promise<void>((resolve) => this.#clock.afterIdle(serverLimits.postgresLockWaitMs, resolve));
     };
     // It fails with its connection, after which there is another.
     again().catch(() => {});

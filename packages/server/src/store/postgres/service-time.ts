@@ -1,4 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
+import type { Clock } from './clock.ts';
 import type { Connections, Query } from './connections.ts';
 
 const FOUND = `SELECT ran, extract(epoch FROM clock_timestamp() - noted_at)::float8 * 1000 AS ago FROM service`;
@@ -11,25 +12,28 @@ const NOTE_RAN = { name: 'note-ran', text: 'SELECT note_ran($1::float8) AS ran' 
  */
 export class ServiceTime {
   readonly #query: Query;
+  readonly #clock: Clock;
   #base: number;
-  #since = performance.now();
+  readonly #since: number;
 
-  private constructor(query: Query, base: number) {
+  private constructor({ query, clock }: Connections, base: number) {
     this.#query = query;
+    this.#clock = clock;
+    this.#since = clock.now();
     this.#base = base;
   }
 
-  static async open({ query }: Connections): Promise<ServiceTime> {
-    const [found] = await query(FOUND);
+  static async open(connections: Connections): Promise<ServiceTime> {
+    const [found] = await connections.query(FOUND);
     // Noted just now: another node is at work, and has counted on. Else nobody was, for however long.
     const ago = Number(found?.ago);
     const isServed = ago >= 0 && ago < 2 * serverLimits.postgresRanNotedEveryMs;
-    return new ServiceTime(query, Number(found?.ran) + (isServed ? ago : 0));
+    return new ServiceTime(connections, Number(found?.ran) + (isServed ? ago : 0));
   }
 
   /** Never goes back. */
   ran(): number {
-    return this.#base + performance.now() - this.#since;
+    return this.#base + this.#clock.now() - this.#since;
   }
 
   /** Rejects with `StoreAway`. */

@@ -10,12 +10,12 @@ import type {
   Store,
   StoredMessage,
 } from '../../core/ports.ts';
-import { StoreAway } from '../../core/ports.ts';
+import { StoreAway, type Timer } from '../../core/ports.ts';
 import { defaultInboxLimits, type InboxLimits } from '../inbox.ts';
 import type { ServedStore } from '../served.ts';
 import { StoreUnusable } from '../unusable.ts';
 import { Appender } from './appender.ts';
-import { Connections, type DatabaseTimes } from './connections.ts';
+import { Connections, type DatabaseTimes, type Driver } from './connections.ts';
 import { Inboxes } from './inboxes.ts';
 import { LastSeen } from './last-seen.ts';
 import { examine, migrate } from './migrate.ts';
@@ -39,6 +39,7 @@ export interface PostgresStoreOptions {
   readonly limits?: InboxLimits;
   readonly schema?: string;
   readonly times?: DatabaseTimes;
+  readonly driver?: Driver;
 }
 
 const defaultTimes: DatabaseTimes = {
@@ -59,7 +60,7 @@ export class PostgresStore implements ServedStore {
   readonly #inboxes: Inboxes;
   readonly #appender: Appender;
   readonly #time: ServiceTime;
-  readonly #notingRan: NodeJS.Timeout;
+  #notingRan: Timer;
 
   private constructor(options: PostgresStoreOptions, connections: Connections, run: Run, time: ServiceTime) {
     const { onError, limits = defaultInboxLimits, times = defaultTimes } = options;
@@ -74,7 +75,12 @@ export class PostgresStore implements ServedStore {
       time.note().catch((error: unknown) => {
         if (!(error instanceof StoreAway)) onError(error);
       });
-    this.#notingRan = setInterval(() => void note(), serverLimits.postgresRanNotedEveryMs).unref();
+    const noteLater = (): Timer =>
+      connections.clock.afterIdle(serverLimits.postgresRanNotedEveryMs, () => {
+        this.#notingRan = noteLater();
+        void note();
+      });
+    this.#notingRan = noteLater();
   }
 
   /**
@@ -82,10 +88,10 @@ export class PostgresStore implements ServedStore {
    * cannot be used.
    */
   static async open(options: PostgresStoreOptions): Promise<PostgresStore> {
-    const { url, log, schema = 'hawser', times = defaultTimes } = options;
-    const connections = new Connections({ url, schema, log, times });
+    const { url, log, schema = 'hawser', times = defaultTimes, driver } = options;
+    const connections = new Connections({ url, schema, log, times, driver });
     try {
-      const run = new Run(options.run, schema);
+      const run = new Run(options.run, schema, connections.clock);
       const client = await connections.connect(0);
       try {
         await examine(client);
@@ -107,7 +113,7 @@ export class PostgresStore implements ServedStore {
 
   /** Writes what is waiting, if it can, and closes. */
   async close(): Promise<void> {
-    clearInterval(this.#notingRan);
+    this.#notingRan.cancel();
     await this.#names.close();
     const last = [this.#lastSeen.close(), this.#removals.close(), this.#time.note()];
     await Promise.all(last.map((each) => each.catch(ignoreAway)));
@@ -117,7 +123,7 @@ export class PostgresStore implements ServedStore {
 
   /** Ends at once, whatever is under way: nothing more is asked of the database, and nothing is answered. */
   drop(): void {
-    clearInterval(this.#notingRan);
+    this.#notingRan.cancel();
     this.#lastSeen.drop();
     this.#removals.drop();
     this.#appender.drop();

@@ -71,7 +71,13 @@ export class PostgresTarget {
       // They fit: they were within bounds where they come from.
       const limits = { messagesMax: 2 ** 53, bytesMax: 2 ** 53, senderShare: 1 };
       const removals = new Removals(connections, ignore);
-      const appender = new Appender(connections, new Run(undefined, schema), removals, limits, times);
+      const appender = new Appender(
+        connections,
+        new Run(undefined, schema, connections.clock),
+        removals,
+        limits,
+        times,
+      );
       await appender.begin();
       return new PostgresTarget(connections, appender);
     } catch (error) {
