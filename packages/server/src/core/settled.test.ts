@@ -85,3 +85,17 @@ test('an id that came again is as new as it was then', () => {
   for (const node of ['a', 'b', 'c']) ids.inherit(filled(node, rememberedIdsPerSender).export(), true, 0);
   assert.deepEqual([ids.find('m0'), ids.find('m1')], [77, undefined]);
 });
+
+test('of an id that was used again the last content counts, and it is as new as that', () => {
+  const ids = new SettledIds();
+  add(ids, 'again', 1);
+  ids.inherit(filled('a', 2 * rememberedIdsPerSender).export(), true, 0);
+  const other = filled('b', 10);
+  add(other, 'again', 2);
+  ids.inherit(other.export(), true, 0);
+  assert.equal(ids.find('again'), 2);
+  // Those that came before it are forgotten first.
+  for (let i = 0; i < 4; i++) ids.inherit(filled(`${i}-`, rememberedIdsPerSender - 100).export(), true, 0);
+  assert.equal(ids.find('a0'), undefined);
+  assert.equal(ids.find('again'), 2);
+});

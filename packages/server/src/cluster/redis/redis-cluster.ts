@@ -74,7 +74,7 @@ export class RedisShards implements Redis {
 
   async memory(): Promise<readonly string[]> {
     if (this.#cluster === undefined) throw away(new Error('there is no connection to Redis'));
-    return within(serverLimits.directoryTimeoutMs, this.#info('memory'));
+    return within(this.#clock, serverLimits.directoryTimeoutMs, this.#info('memory'));
   }
 
   /** What those masters say that answer. */
