@@ -614,7 +614,9 @@ export class Mailbox {
       (found) => {
         if (this.#session !== session) return;
         const byPosition = new Map(found.map((stored) => [stored.position, stored]));
-        for (const message of [...this.#unpark(parked, byPosition), ...inStore]) {
+        // What was read for again since, the store being slow, is pushed when that has been read.
+        const stillWaiting = inStore.filter(({ pushedAt }) => pushedAt === now);
+        for (const message of [...this.#unpark(parked, byPosition), ...stillWaiting]) {
           if (!message.inWindow) continue;
           message.msg = byPosition.get(message.position)?.msg;
           // Its time may have passed while it was read.
