@@ -185,6 +185,8 @@ export class Nodes {
       );
     }
     for (const node of this.peers.condemned) this.#execute(node);
+    // Otherwise a server that has lost writes would wait for them to put their part together.
+    for (const node of this.peers.unmarked) redis.run(scripts.mark, this.#table, [node, 'V']).catch(() => {});
     for (const node of this.peers.forgetOld(serverLimits.heldNamesKeptMs + serverLimits.rememberedForMs)) {
       redis.run(scripts.forget, this.#table, [node, 'V']).catch(() => {});
     }

@@ -99,3 +99,20 @@ test('a run that has been void for long is forgotten', async () => {
   assert.deepEqual(table.peers.forgetOld(5000), ['a']);
   assert.deepEqual(table.peers.forgetOld(5000), []);
 });
+
+test('a run that is void and of which the table says otherwise is to be marked there, until it is', async () => {
+  const table = new Table();
+  table.values.set('a', 'v').set('b', '7 ').set('c', 'V');
+  await table.pass(1);
+  assert.deepEqual(table.peers.unmarked, []);
+  // That it is over could not be written, or was lost with the server that had it.
+  table.peers.isOver('a');
+  await table.pass(1);
+  assert.deepEqual(table.peers.unmarked, ['a']);
+  table.values.set('c', '3 ');
+  await table.pass(1);
+  assert.deepEqual(table.peers.unmarked, ['a', 'c']);
+  table.values.set('a', 'V').set('c', 'V');
+  await table.pass(1);
+  assert.deepEqual(table.peers.unmarked, []);
+});

@@ -22,6 +22,7 @@ export class Peers {
   readonly #onVoid: (node: string) => void;
   readonly #peers = new Map<string, Peer>();
   #seenAt: number;
+  #unmarked: readonly string[] = [];
 
   constructor(self: string, time: Time, times: LeaseTimes, onVoid: (node: string) => void = () => {}) {
     this.#self = self;
@@ -46,6 +47,7 @@ export class Peers {
     // While this node could not reach the table, others may not have, either: they get their time anew.
     const hadGap = now - this.#seenAt > this.#times.renewMs + this.#times.marginMs;
     this.#seenAt = now;
+    this.#unmarked = [...table].flatMap(([node, value]) => (value !== 'V' && this.isVoid(node) ? [node] : []));
     for (const node of table.keys()) if (node !== this.#self) this.#peer(node);
     for (const [node, peer] of this.#peers) {
       if (peer.state === 'void') continue;
@@ -69,6 +71,11 @@ export class Peers {
     return [...this.#peers]
       .filter(([, { state, since }]) => state === 'alive' && since < before)
       .map(([node, { value }]) => [node, value] as const);
+  }
+
+  /** Runs that are void, and of which the table does not say so: it could not be told, or has forgotten it. */
+  get unmarked(): readonly string[] {
+    return this.#unmarked;
   }
 
   condemn(node: string): void {
