@@ -1,10 +1,14 @@
 import { serverLimits } from '@hawser/protocol';
+import { Lease } from '@hawser/server/cluster/redis/lease';
+import { Names } from '@hawser/server/cluster/redis/names';
 import type { Core } from '@hawser/server/core/core';
 import { Inlet } from '@hawser/server/core/inlet';
 import type { Mailbox } from '@hawser/server/core/mailbox';
 import type { Message } from '@hawser/server/core/message';
 import { APPEND } from '@hawser/server/core/ports';
 import { Sender } from '@hawser/server/core/sender';
+import { Removals } from '@hawser/server/store/postgres/removals';
+import { RedisServer } from './redis/server.ts';
 import { type SdkPatch, sdkBugs } from './sdk-bugs.ts';
 import type { SimStore } from './store.ts';
 
@@ -227,7 +231,56 @@ export const bugs = {
       };
     },
   },
+  // Of the adapters.
+  'a Redis that has lost writes is trusted': {
+    within: 60,
+    nodes: 3,
+    global: () => patched(RedisServer.prototype, 'nextName', () => 'f'.repeat(40)),
+  },
+  'names are not told again to a Redis that has forgotten them': {
+    within: 60,
+    nodes: 3,
+    global: () => patched(Names.prototype, 'assertAll', () => Promise.resolve()),
+  },
+  'a lease is thought to last longer than others wait': {
+    within: 60,
+    nodes: 3,
+    global: () => {
+      const { prolong } = Lease.prototype;
+      return patched(Lease.prototype, 'prolong', function (this: Lease, until) {
+        prolong.call(this, until + 10_000);
+      });
+    },
+  },
+  'what is being removed is read': {
+    within: 60,
+    nodes: 3,
+    global: () => patched(Removals.prototype, 'goneOf', () => []),
+  },
+  'a removal that failed is not repeated': {
+    within: 60,
+    nodes: 3,
+    global: () => {
+      const { settle } = Removals.prototype;
+      return patched(Removals.prototype, 'settle', function (this: Removals, taken) {
+        settle.call(this, taken, true);
+      });
+    },
+  },
 } as const satisfies Record<string, Bug>;
+
+/** Puts another method in place of one; returns how to undo it. */
+function patched<Kind extends object, Name extends keyof Kind>(
+  prototype: Kind,
+  name: Name,
+  method: Kind[Name],
+): () => void {
+  const before = prototype[name];
+  prototype[name] = method;
+  return () => {
+    prototype[name] = before;
+  };
+}
 
 export type BugName = keyof typeof bugs | keyof typeof sdkBugs;
 

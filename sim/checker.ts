@@ -12,8 +12,6 @@ export { type Rule, rules, type Violation } from './rules.ts';
 const REMEMBERED_IDS = 1000;
 const REMEMBERED_MS = 600_000;
 const SENDER_PENDING_MAX = 1000;
-/** By how much nodes disagree on how long their store has been in service. */
-const RAN_SKEW_MS = 20;
 /** A binding removed takes effect on other nodes within this. */
 const BINDING_KNOWN_MS = 5000;
 
@@ -36,6 +34,9 @@ export class Checker extends History {
   readonly #knowing = new Map<string, Set<number>>();
   readonly #forgottenAt = new Map<string, number>();
 
+  #ranLeast = Number.POSITIVE_INFINITY;
+  #ranMost = Number.NEGATIVE_INFINITY;
+
   /** There are several nodes: what one of them changes of bindings the others may know somewhat later. */
   readonly #isCluster: boolean;
 
@@ -45,6 +46,17 @@ export class Checker extends History {
     this.#scheduler = scheduler;
     this.#wall = wall;
     this.#disk = disk;
+  }
+
+  /** How long a node has it that its store has been in service, beside the simulation's time. */
+  noteRan(aheadMs: number): void {
+    this.#ranLeast = Math.min(this.#ranLeast, aheadMs);
+    this.#ranMost = Math.max(this.#ranMost, aheadMs);
+  }
+
+  /** By how much nodes disagree on that, at most. */
+  get #ranSkewMs(): number {
+    return Math.max(0, this.#ranMost - this.#ranLeast);
   }
 
   misused(text: string): void {
@@ -72,8 +84,9 @@ export class Checker extends History {
     else runs.add(run);
   }
 
-  handedOver(name: string, run: number): void {
-    this.#knowing.set(name, new Set([run]));
+  /** What these runs knew of the name is with the one that has it now. */
+  handedOver(name: string, previous: readonly number[]): void {
+    for (const run of previous) this.#knowing.get(name)?.delete(run);
   }
 
   /** What only this run knew of names is lost. */
@@ -84,6 +97,22 @@ export class Checker extends History {
   /** Others may have what a run of a node held: what only it knew is lost. */
   nodeVoid(run: number): void {
     this.crashes++;
+    this.#forget(run);
+  }
+
+  /** The database crashed: it may have brought back what had just been removed. */
+  databaseCrashed(): void {
+    this.crashes++;
+  }
+
+  /** Acked by its receiver, and back in the inbox since a crash of the database: the next session gets it once more. */
+  isBroughtBack(stored: StoredMessage): boolean {
+    const message = this.messages.ofBytes(stored.msg);
+    return message !== undefined && message.ackTakenCrashes >= 0 && message.ackTakenCrashes < this.crashes;
+  }
+
+  /** A run has ended in good order, for others, though its process may not have yet: what it remembered is gone. */
+  nodeLeft(run: number): void {
     this.#forget(run);
   }
 
@@ -101,12 +130,13 @@ export class Checker extends History {
     const byWall = this.#wall.now() - message.mostWall;
     // A copy from before a crash is as old as the clocks say that are left: the wall's, which may have jumped back.
     const byRun = message.firstRun === this.run ? this.#scheduler.now - message.acceptedAt : 0;
-    return Math.max(byWall, byRun) - message.ttl * 1000;
+    // By the node that has it now it may be younger.
+    return Math.max(byWall, byRun) - message.ttl * 1000 - this.#ranSkewMs;
   }
 
   protected override ageMsMost(message: SentMessage): number {
     this.noteWall();
-    return Math.max(this.#wallSeen - message.leastWall, super.ageMsMost(message)) + (this.#isCluster ? RAN_SKEW_MS : 0);
+    return Math.max(this.#wallSeen - message.leastWall, super.ageMsMost(message)) + this.#ranSkewMs;
   }
 
   // ---- what the server writes

@@ -36,20 +36,19 @@ export class ServerTime implements Time {
   readonly #random: Random;
   readonly #wall: WallClock;
   readonly #startedAt: number;
-  readonly #openedAt: number;
-  readonly #ranBefore: number;
+  readonly #ran: () => number;
   readonly #process: Process;
   #immediates: (() => void)[] = [];
 
-  constructor(scheduler: Scheduler, process: Process, random: Random, wall: WallClock, ranBefore: number) {
+  constructor(scheduler: Scheduler, process: Process, random: Random, wall: WallClock, ran: number | (() => number)) {
     this.#scheduler = scheduler;
     this.#process = process;
     this.#random = random;
     this.#wall = wall;
-    this.#openedAt = scheduler.now;
     // The monotonic clock counts from the start of the process, before the store was opened.
     this.#startedAt = scheduler.now - random.between(20, 500);
-    this.#ranBefore = ranBefore;
+    const openedAt = scheduler.now;
+    this.#ran = typeof ran === 'function' ? ran : () => ran + scheduler.now - openedAt;
   }
 
   now(): number {
@@ -61,7 +60,7 @@ export class ServerTime implements Time {
   }
 
   ran(): number {
-    return this.#ranBefore + this.#scheduler.now - this.#openedAt;
+    return this.#ran();
   }
 
   after(ms: number, call: () => void): Timer {
@@ -94,4 +93,24 @@ export class ServerTime implements Time {
     this.#immediates = [];
     for (const call of immediates) if (!this.#process.isOver) call();
   }
+}
+
+/** The time of a process, for what goes by it below the core. */
+export function processClock(scheduler: Scheduler, process: Process) {
+  const startedAt = scheduler.now;
+  const after = (ms: number, call: () => void): Timer => {
+    let isCancelled = false;
+    const event = scheduler.after(Math.max(0, ms), () => {
+      process.run(() => {
+        if (!isCancelled) call();
+      });
+    });
+    return {
+      cancel: () => {
+        isCancelled = true;
+        event.call = undefined;
+      },
+    };
+  };
+  return { now: () => scheduler.now - startedAt, after, afterIdle: after };
 }

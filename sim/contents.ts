@@ -5,6 +5,8 @@ export type Change =
   | { readonly type: 'put'; readonly message: StoredMessage }
   | { readonly type: 'delete'; readonly to: string; readonly position: number }
   | { readonly type: 'name'; readonly name: string; readonly record: NameRecord }
+  /** With its bindings and its inbox. */
+  | { readonly type: 'forget'; readonly name: string }
   | { readonly type: 'bind'; readonly user: string; readonly device: string }
   | { readonly type: 'unbind'; readonly user: string; readonly device: string };
 
@@ -33,6 +35,9 @@ export class Contents {
       case 'name':
         this.names.set(change.name, change.record);
         break;
+      case 'forget':
+        this.#forget(change.name);
+        break;
       case 'bind':
         this.#peersOf(change.user).add(change.device);
         this.#peersOf(change.device).add(change.user);
@@ -42,6 +47,13 @@ export class Contents {
         this.#peersOf(change.device).delete(change.user);
         break;
     }
+  }
+
+  #forget(name: string): void {
+    this.names.delete(name);
+    this.inboxes.delete(name);
+    for (const peer of this.peers.get(name) ?? []) this.peers.get(peer)?.delete(name);
+    this.peers.delete(name);
   }
 
   #put(message: StoredMessage): void {

@@ -99,6 +99,11 @@ export class Disk {
     this.#changedAt.set(pair, now);
   }
 
+  /** It changed just now, whoever asked for that. */
+  changed(user: string, device: string, now: number): void {
+    this.#changedAt.set(`${user}\n${device}`, now);
+  }
+
   /** Whether nothing has changed this binding after `since`, nor is about to. */
   isSettled(user: string, device: string, since: number): boolean {
     const pair = `${user}\n${device}`;

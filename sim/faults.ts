@@ -1,8 +1,8 @@
+import type { Backing } from './backing.ts';
 import type { Checker } from './checker.ts';
 import type { WallClock } from './clock.ts';
 import type { Disk, DiskTrouble } from './disk.ts';
 import type { Host } from './host.ts';
-import type { Hub } from './hub.ts';
 import type { Member } from './member.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -16,9 +16,14 @@ export interface FaultPlan {
   readonly diskTroubles: readonly DiskTrouble[];
   readonly networkEveryMs: number;
   readonly jumpEveryMs: number;
-  /** In a cluster: nodes that are paused or cut off, directories that are away, packets that are lost. */
+  /** In a cluster: nodes that are paused or cut off from what they share. */
   readonly nodeEveryMs: number;
+  /** Redis is frozen, restarted with nothing or without its last writes, its connections break; and how much it loses. */
+  readonly redisEveryMs: number;
   readonly loss: number;
+  /** PostgreSQL is frozen, crashes, is full, its connections break; and how often transactions are in each other's way. */
+  readonly postgresEveryMs: number;
+  readonly conflicts: number;
 }
 
 export function drawFaults(random: Random): FaultPlan {
@@ -34,18 +39,24 @@ export function drawFaults(random: Random): FaultPlan {
     networkEveryMs: perhaps(0.8, 200, 10_000),
     jumpEveryMs: perhaps(0.3, 5000, 60_000),
     nodeEveryMs: Infinity,
+    redisEveryMs: Infinity,
     loss: 0,
+    postgresEveryMs: Infinity,
+    conflicts: 0,
   };
 }
 
-/** In a cluster the store is a database: it is slow or away, and does not end the servers. */
+/** In a cluster the disk is that of a database, which may be slow; what else is wrong is wrong with the database. */
 export function drawClusterFaults(random: Random): FaultPlan {
   const plan = drawFaults(random);
   return {
     ...plan,
-    diskTroubles: (['slow', 'away'] as const).filter(() => random.chance(0.5)),
+    diskTroubles: (['slow'] as const).filter(() => random.chance(0.5)),
     nodeEveryMs: random.chance(0.7) ? random.magnitude(1000, 30_000) : Infinity,
+    redisEveryMs: random.chance(0.6) ? random.magnitude(3000, 60_000) : Infinity,
     loss: random.chance(0.4) ? random.magnitude(0.001, 0.2) : 0,
+    postgresEveryMs: random.chance(0.6) ? random.magnitude(2000, 60_000) : Infinity,
+    conflicts: random.chance(0.3) ? random.magnitude(0.001, 0.2) : 0,
   };
 }
 
@@ -55,7 +66,7 @@ export interface FaultPorts {
   readonly wall: WallClock;
   readonly disk: Disk;
   readonly hosts: readonly Host[];
-  readonly hub: Hub | undefined;
+  readonly backing: Backing | undefined;
   readonly clients: readonly Member[];
   readonly checker: Checker;
   readonly trace: Trace;
@@ -80,8 +91,13 @@ export class Faults {
     this.#repeat(plan.networkEveryMs, () => this.#disturbNetwork());
     this.#repeat(plan.jumpEveryMs, () => this.#jump());
     this.#repeat(plan.nodeEveryMs, () => this.#disturbNode());
-    const { hosts, hub } = this.#ports;
-    if (hub !== undefined) hub.loss = plan.loss;
+    this.#repeat(plan.redisEveryMs, () => this.#disturbRedis());
+    this.#repeat(plan.postgresEveryMs, () => this.#disturbPostgres());
+    const { hosts, backing } = this.#ports;
+    if (backing !== undefined) {
+      backing.redis.loss = plan.loss;
+      backing.database.conflicts = plan.conflicts;
+    }
     for (const host of hosts) this.#revive(host);
   }
 
@@ -152,30 +168,69 @@ export class Faults {
   }
 
   #disturbNode(): void {
-    const { random, hosts, hub, scheduler, trace } = this.#ports;
-    if (hub === undefined) return;
+    const { random, hosts } = this.#ports;
     const host = random.pick(hosts);
     const ms = random.magnitude(50, 20_000);
-    switch (random.pick(['pause', 'cut', 'one way', 'hub'] as const)) {
+    switch (random.pick(['pause', 'cut', 'cut', 'apart'] as const)) {
       case 'pause':
         host.pause(ms);
         break;
       case 'cut':
-        host.cut(ms, random.chance(0.5));
+        host.cut(ms, random.pick(['redis', 'postgres']), random.pick(['both', 'there', 'back']));
         break;
-      case 'one way': {
-        const other = random.pick(hosts);
-        hub.cut(host.name, other.name, ms);
-        trace.note('node', Math.round(ms), -1, `nothing goes from ${host.name} to ${other.name}`);
+      case 'apart':
+        host.cut(ms, 'redis', 'both');
+        host.cut(ms, 'postgres', 'both');
         break;
-      }
-      case 'hub':
-        if (hub.isAway) break;
-        hub.isAway = true;
-        trace.note('node', Math.round(ms), -1, 'the hub is away');
-        scheduler.after(ms, () => {
-          hub.isAway = false;
+    }
+  }
+
+  #disturbRedis(): void {
+    const { random, backing } = this.#ports;
+    if (backing === undefined || backing.redis.isDown) return;
+    const { redis } = backing;
+    switch (random.pick(['freeze', 'empty', 'failover', 'break', 'jump'] as const)) {
+      case 'freeze':
+        redis.freeze(random.magnitude(20, 10_000));
+        break;
+      case 'empty':
+        redis.replace(random.magnitude(5, 5000), Number.POSITIVE_INFINITY);
+        break;
+      case 'failover':
+        redis.replace(random.magnitude(5, 5000), random.magnitude(0.1, 2000));
+        break;
+      case 'break':
+        redis.breakConnections(random.pick([0.3, 1]));
+        break;
+      case 'jump':
+        redis.jump((random.chance(0.5) ? 1 : -1) * random.magnitude(1, 100_000));
+        break;
+    }
+  }
+
+  #disturbPostgres(): void {
+    const { random, backing, scheduler, trace } = this.#ports;
+    if (backing === undefined || backing.database.isDown) return;
+    const { database } = backing;
+    switch (random.pick(['freeze', 'crash', 'break', 'full', 'jump'] as const)) {
+      case 'freeze':
+        database.freeze(random.magnitude(20, 10_000));
+        break;
+      case 'crash':
+        database.crash(random.magnitude(50, 5000));
+        break;
+      case 'break':
+        database.breakConnections(random.pick([0.3, 1]));
+        break;
+      case 'full':
+        database.isFull = true;
+        trace.note('disk', -1, -1, 'PostgreSQL is full');
+        scheduler.after(random.magnitude(20, 5000), () => {
+          database.isFull = false;
         });
+        break;
+      case 'jump':
+        database.jump((random.chance(0.5) ? 1 : -1) * random.magnitude(1, 30_000));
         break;
     }
   }
@@ -192,8 +247,9 @@ export class Faults {
   /** The end of trouble: the disk works, the server runs and is not disturbed any more. */
   heal(): void {
     this.#isOver = true;
-    const { disk, hub } = this.#ports;
+    const { disk, backing, hosts } = this.#ports;
     disk.trouble = 'none';
-    hub?.heal();
+    backing?.heal();
+    for (const host of hosts) host.heal();
   }
 }

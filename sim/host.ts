@@ -1,6 +1,8 @@
 import { cmd } from '@hawser/protocol';
-import { Core } from '@hawser/server/core/core';
+import { Core, type CorePorts } from '@hawser/server/core/core';
+import type { Time } from '@hawser/server/core/ports';
 import type { CoreOptions } from '@hawser/server/core/services';
+import { type Backing, type Opened, Ways } from './backing.ts';
 import type { Bug } from './bugs.ts';
 import type { Checker } from './checker.ts';
 import { ServerTime, type WallClock } from './clock.ts';
@@ -8,7 +10,6 @@ import { Connection } from './connection.ts';
 import type { CrashKind, Disk } from './disk.ts';
 import { FakeCipher, FakePasswords, FakeRsa, fakeDigests, QuietLog } from './fakes.ts';
 import { type FrameReader, readFrames, type ServerFrame } from './frames.ts';
-import type { Hub, Link } from './hub.ts';
 import { Process } from './process.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -17,6 +18,7 @@ import type { Trace } from './trace.ts';
 import { type Peer, SimWire } from './wire.ts';
 
 const RAN_NOTED_EVERY_MS = 60_000;
+const RAN_WATCHED_EVERY_MS = 1000;
 const SWEEP_EVERY_MS = 3_600_000;
 const STOP_TIMEOUT_MS = 10_000;
 const ADDRESS = '10.0.0.1';
@@ -24,8 +26,8 @@ const ADDRESS = '10.0.0.1';
 export interface HostPorts {
   /** Which of the hosts it is, from 0. */
   readonly number: number;
-  /** The other nodes, when there are any. */
-  readonly hub: Hub | undefined;
+  /** What it shares with other nodes, when there are any. */
+  readonly backing: Backing | undefined;
   readonly scheduler: Scheduler;
   readonly random: Random;
   readonly wall: WallClock;
@@ -41,9 +43,11 @@ export interface HostPorts {
 interface Run {
   readonly number: number;
   readonly process: Process;
-  readonly link: Link | undefined;
-  readonly time: ServerTime;
-  readonly store: SimStore;
+  /** Its name among all runs of all nodes. */
+  readonly name: string;
+  time: Time | undefined;
+  store: SimStore | undefined;
+  opened: Opened | undefined;
   readonly log: QuietLog;
   core: Core | undefined;
   readonly connections: Map<SimWire, Connection>;
@@ -53,6 +57,7 @@ interface Run {
 export class Host {
   readonly #ports: HostPorts;
   readonly name: string;
+  readonly ways = new Ways();
   #run: Run | undefined;
   #runs = 0;
   #connections = 0;
@@ -63,11 +68,6 @@ export class Host {
   constructor(ports: HostPorts) {
     this.#ports = ports;
     this.name = `n${ports.number}`;
-  }
-
-  /** The cluster as the present run sees it. */
-  get link(): Link | undefined {
-    return this.#run?.link;
   }
 
   get isListening(): boolean {
@@ -90,23 +90,16 @@ export class Host {
 
   start(): void {
     if (this.#run !== undefined) return;
-    const { number, hub, scheduler, random, wall, disk, checker, trace, options, limits, bug } = this.#ports;
-    const process = new Process(scheduler);
-    // Nodes agree on how long their store has been in service, but for the time that it takes to ask.
-    const ran = hub === undefined ? disk.ran : scheduler.now + random.between(-5, 5);
-    const time = new ServerTime(scheduler, process, random, wall, ran);
-    const link = hub?.join(this.name, this.#runs + 1, (this.#runs + 1) * 100 + number, process, time);
-    const cluster = link && hub && { isVoid: () => hub.isVoid(link.self), isCut: () => link.isCutFromStore };
-    const store = new SimStore({ disk, scheduler, random, checker, trace, limits, process, cluster });
-    const log = new QuietLog();
+    const { number, backing, scheduler, checker, trace } = this.#ports;
     // Each run of each host has a number of its own.
     const run: Run = {
       number: ++this.#runs * 100 + number,
-      process,
-      link,
-      time,
-      store,
-      log,
+      name: `${this.name}.${this.#runs}`,
+      process: new Process(scheduler),
+      time: undefined,
+      store: undefined,
+      opened: undefined,
+      log: new QuietLog(),
       core: undefined,
       connections: new Map(),
     };
@@ -114,38 +107,90 @@ export class Host {
     this.#isStopping = false;
     trace.note('server started', run.number);
     checker.serverStarted();
+    if (backing === undefined) this.#openAlone(run);
+    else this.#openNode(run, backing);
+  }
+
+  #openAlone(run: Run): void {
+    const { scheduler, random, wall, disk, checker, trace, limits, bug } = this.#ports;
+    const { process } = run;
+    const time = new ServerTime(scheduler, process, random, wall, disk.ran);
+    const store = new SimStore({ disk, scheduler, random, checker, trace, limits, process });
+    store.onBroken = () => this.#fail(run);
+    bug?.store?.(store);
+    run.time = time;
+    run.store = store;
+    this.#serve(run, { time, store });
+    this.#noteRan(run);
+  }
+
+  #openNode(run: Run, backing: Backing): void {
+    const { scheduler, random, wall } = this.#ports;
+    const { process, name, number, log } = run;
+    let time: Time | undefined;
+    const timeOn = (ran: () => number): Time => {
+      time = new ServerTime(scheduler, process, random, wall, ran);
+      run.time = time;
+      return time;
+    };
+    const onError = (): void => this.#fail(run);
+    backing.open({ name, number, ways: this.ways, process, log, onError, timeOn }).then(
+      (opened) => {
+        if (this.#run !== run || time === undefined) return;
+        run.opened = opened;
+        this.#watchRan(run);
+        this.#serve(run, { time, ...opened.ports });
+      },
+      () => {
+        // It could not start: its supervisor tries again.
+        if (this.#run === run) this.crash('process');
+      },
+    );
+  }
+
+  #fail(run: Run): void {
+    const { scheduler, random, trace } = this.#ports;
+    if (this.#run !== run) return;
+    trace.note('server failed');
+    scheduler.after(random.between(0, 50), () => {
+      if (this.#run === run) this.crash('process');
+    });
+  }
+
+  #serve(run: Run, below: Pick<CorePorts, 'time' | 'store' | 'cluster'>): void {
+    const { random, checker, options, bug } = this.#ports;
+    const { process, log } = run;
     const rsa = new FakeRsa(process, random);
     const passwords = new FakePasswords(process, random);
     const createCipher = (key: Uint8Array) => new FakeCipher(key);
-    const onFatal = (): void => {
-      if (this.#run !== run) return;
-      trace.note('server failed');
-      scheduler.after(random.between(0, 50), () => {
-        if (this.#run === run) this.crash('process');
-      });
-    };
-    store.onBroken = onFatal;
-    bug?.store?.(store);
-    const ports = { time, log, store, passwords, digests: fakeDigests, rsa, cluster: link, onFatal, createCipher };
+    const onFatal = (): void => this.#fail(run);
+    const ports = { ...below, log, passwords, digests: fakeDigests, rsa, onFatal, createCipher };
     void Core.open(ports, options).then((core) => {
       if (this.#run !== run) return;
       run.core = core;
       bug?.core?.(core);
       observe(core, checker, run.number);
-      this.#noteRan(run);
       this.#sweep(run, core);
     });
   }
 
+  /** What the node has it that its store has been in service, for the checker. */
+  #watchRan(run: Run): void {
+    const { scheduler, checker } = this.#ports;
+    if (run.process.isOver || run.opened === undefined) return;
+    checker.noteRan(run.opened.store.ran() - scheduler.now);
+    scheduler.after(RAN_WATCHED_EVERY_MS, () => this.#watchRan(run));
+  }
+
   #noteRan(run: Run): void {
-    run.time.after(RAN_NOTED_EVERY_MS, () => {
-      this.#ports.disk.ran = run.time.ran();
+    run.time?.after(RAN_NOTED_EVERY_MS, () => {
+      this.#ports.disk.ran = run.time?.ran() ?? 0;
       this.#noteRan(run);
     });
   }
 
   #sweep(run: Run, core: Core): void {
-    run.time.after(SWEEP_EVERY_MS, () => {
+    run.time?.after(SWEEP_EVERY_MS, () => {
       core.delivery.sweepInboxes().catch(() => {});
       this.#sweep(run, core);
     });
@@ -156,9 +201,9 @@ export class Host {
     const run = this.#run;
     if (run === undefined) return;
     this.crashes++;
-    this.#end(run);
-    const { hub, disk, scheduler, random, checker, trace } = this.#ports;
-    const lost = hub === undefined ? disk.crash(kind, scheduler.now) : 0;
+    const { backing, disk, scheduler, random, checker, trace } = this.#ports;
+    this.#end(run, kind === 'process');
+    const lost = backing === undefined ? disk.crash(kind, scheduler.now) : 0;
     trace.note('server crashed', run.number, lost, kind);
     checker.serverEnded('crash', run.number);
     for (const wire of run.connections.keys()) wire.serverCrashed(kind === 'process' || random.chance(0.5));
@@ -179,22 +224,30 @@ export class Host {
       this.crash('process');
       stopped();
     });
-    void core.stop().then(() => {
+    const stopped_ = (): void => {
       if (this.#run !== run) return;
       // Last writes get to their sockets.
       scheduler.after(30, () => {
         if (this.#run !== run) return;
         killed.call = undefined;
-        disk.ran = run.time.ran();
-        run.store.close();
-        run.link?.leave();
-        this.#end(run);
+        if (run.store !== undefined) {
+          disk.ran = run.time?.ran() ?? 0;
+          run.store.close();
+        }
+        this.#end(run, true);
         trace.note('server stopped', run.number);
         checker.serverEnded('stop', run.number);
         for (const wire of run.connections.keys()) wire.serverCrashed(true);
         stopped();
       });
-    });
+    };
+    void core
+      .stop()
+      .then(() => run.opened?.close())
+      .then(stopped_, () => {
+        if (this.#run === run) this.crash('process');
+        stopped();
+      });
   }
 
   /** Nothing of the present run happens for so long, as after SIGSTOP. */
@@ -205,20 +258,27 @@ export class Host {
     this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} is paused`);
   }
 
-  /** Its way to the hub and to other nodes is cut for so long, and perhaps the one to the store. */
-  cut(ms: number, alsoFromStore: boolean): void {
-    const link = this.#run?.link;
-    if (link === undefined) return;
-    link.cutFor(ms, alsoFromStore);
-    const what = alsoFromStore ? 'is cut off' : 'is cut off, but not from the store';
-    this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} ${what}`);
+  /** Its way to Redis is cut for so long, or that to PostgreSQL, or one direction of either. */
+  cut(ms: number, to: 'redis' | 'postgres', direction: 'both' | 'there' | 'back'): void {
+    const until = this.#ports.scheduler.now + ms;
+    const way = this.ways[to];
+    if (direction !== 'back') way.cutThereTo = Math.max(way.cutThereTo, until);
+    if (direction !== 'there') way.cutBackTo = Math.max(way.cutBackTo, until);
+    const what =
+      direction === 'both' ? 'is cut off from' : direction === 'there' ? 'does not reach' : 'hears nothing of';
+    this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} ${what} ${to}`);
   }
 
-  #end(run: Run): void {
-    run.process.isOver = true;
+  heal(): void {
+    this.ways.redis.heal();
+    this.ways.postgres.heal();
+  }
+
+  #end(run: Run, isSaid: boolean): void {
+    run.process.end(isSaid);
     this.#run = undefined;
     this.#isStopping = false;
-    this.#ports.scheduler.alwaysSettles = this.#ports.hub !== undefined;
+    this.#ports.scheduler.alwaysSettles = this.#ports.backing !== undefined;
   }
 
   // ---- connections
@@ -231,14 +291,15 @@ export class Host {
   ): { wire: SimWire; connection: Connection } | undefined {
     const run = this.#run;
     const core = run?.core;
-    if (run === undefined || core === undefined || this.#isStopping) return undefined;
+    const time = run?.time;
+    if (run === undefined || core === undefined || time === undefined || this.#isStopping) return undefined;
     const { scheduler, random, checker, trace } = this.#ports;
-    const { hub } = this.#ports;
+    const { backing } = this.#ports;
     // All come from one address, as behind a carrier's NAT.
     const place = core.admit(ADDRESS);
     if (place === undefined) return undefined;
-    const id = this.#connections++ * (hub === undefined ? 1 : 10) + this.#ports.number;
-    const isVoid = (): boolean => run.link !== undefined && hub?.isVoid(run.link.self) === true;
+    const id = this.#connections++ * (backing === undefined ? 1 : 10) + this.#ports.number;
+    const isVoid = (): boolean => backing?.isVoid(run.name) === true;
     const connection = new Connection(id, run.number, client, isVoid);
     const reader: FrameReader = {
       cipher: () => wire.cipher,
@@ -248,7 +309,7 @@ export class Host {
     const wire: SimWire = new SimWire({
       scheduler,
       random,
-      time: run.time,
+      time,
       process: run.process,
       peer,
       latencyMs,

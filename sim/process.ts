@@ -6,9 +6,20 @@ export class Process {
   /** Nothing of it happens before this time. */
   #pausedTo = 0;
   isOver = false;
+  readonly #whenOver: ((isSaid: boolean) => void)[] = [];
 
   constructor(scheduler: Scheduler) {
     this.#scheduler = scheduler;
+  }
+
+  /** @param isSaid the kernel is there to end its connections; a machine without power says nothing */
+  end(isSaid: boolean): void {
+    this.isOver = true;
+    for (const call of this.#whenOver.splice(0)) call(isSaid);
+  }
+
+  whenOver(call: (isSaid: boolean) => void): void {
+    this.#whenOver.push(call);
   }
 
   pause(ms: number): void {

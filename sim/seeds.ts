@@ -89,4 +89,26 @@ export const keptSeeds: readonly {
   { seed: 43, nodes: 3, sdk: true, found: 'the same' },
   { seed: 20, sdk: true, found: 'refused for now, told of as without effect, and delivered' },
   { seed: 5288, sdk: true, found: 'the refusal of an earlier attempt under a msgId: of the checker' },
+  {
+    seed: 4010028,
+    nodes: 3,
+    found:
+      'that a run was void could not be written, or was lost with a failover, and was not written again: no login ever',
+  },
+  { seed: 3010017, nodes: 3, found: 'read twice to be pushed again while the store was slow: pushed twice at once' },
+  { seed: 3010221, nodes: 3, found: 'the same' },
+  { seed: 3010217, nodes: 3, found: 'the removal of a name failed, and what was known of its sender was forgotten' },
+  { seed: 3020299, nodes: 2, found: 'the same, of a removal by a node that ended in the midst of it' },
+  { seed: 3020855, nodes: 2, found: 'the same' },
+  {
+    seed: 6030095,
+    nodes: 5,
+    found: 'others had heard that a run was over, and the checker only later, its database being away: of the checker',
+  },
+  { seed: 2020062, nodes: 2, found: 'the simulated pool lost a connection to who had waited too long: of the model' },
+  {
+    seed: 1010364,
+    nodes: 3,
+    found: 'an id that was used again had the place and content of its first use on the next node',
+  },
 ];

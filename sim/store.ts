@@ -3,7 +3,6 @@ import {
   APPEND,
   type DeviceRecord,
   type Entry,
-  Fenced,
   type NameRecord,
   type NewMessage,
   type Page,
@@ -40,8 +39,6 @@ export interface SimStorePorts {
   readonly limits: StoreLimits;
   /** The run of the server that it belongs to. */
   readonly process: Process;
-  /** In a cluster the store is a database of its own, which outlives the servers. */
-  readonly cluster: { readonly isVoid: () => boolean; readonly isCut: () => boolean } | undefined;
 }
 
 interface Write {
@@ -60,7 +57,6 @@ export class SimStore implements Store {
   readonly #trace: Trace;
   readonly #limits: StoreLimits;
   readonly #process: Process;
-  readonly #cluster: SimStorePorts['cluster'];
   readonly #writes: Write[] = [];
   #isWriting = false;
   #isAppending = false;
@@ -70,9 +66,6 @@ export class SimStore implements Store {
   #lazy: Change[] = [];
   /** Told once that a write has failed: the server must end. */
   onBroken: () => void = () => {};
-  /** Of these this node knows that they are gone, and the database does not yet. */
-  #removed = new Map<string, Set<number>>();
-  #settled: (() => void)[] = [];
   /** A deliberate bug: what is written is not synced. */
   neverSyncs = false;
 
@@ -84,15 +77,13 @@ export class SimStore implements Store {
     this.#trace = ports.trace;
     this.#limits = ports.limits;
     this.#process = ports.process;
-    this.#cluster = ports.cluster;
     // As with positions leased in blocks: none is given out twice.
     this.#disk.position += POSITIONS_SKIPPED;
   }
 
   /** A clean end: what waits is written and synced. */
   close(): void {
-    if (this.#cluster === undefined) this.#flushLazy();
-    else this.#flushRemovals();
+    this.#flushLazy();
     this.#disk.sync();
   }
 
@@ -113,34 +104,7 @@ export class SimStore implements Store {
     const write = this.#writes[0];
     if (this.#isWriting || write === undefined) return;
     this.#isWriting = true;
-    if (this.#cluster === undefined) this.#later(this.#disk.writeMs(), () => this.#put(write));
-    else this.#ask(write, this.#cluster);
-  }
-
-  /** The database commits at one moment; who asked hears of it later, or never. */
-  #ask(write: Write, cluster: NonNullable<SimStorePorts['cluster']>): void {
-    this.#scheduler.after(this.#disk.writeMs() + this.#disk.syncMs(), () => {
-      // What was sent before its node ended may be committed all the same.
-      if (this.#process.isOver && this.#random.chance(0.5)) return;
-      const isAway = this.#isAway;
-      const isCommitted = !cluster.isVoid() && (!isAway || this.#random.chance(0.2));
-      if (isCommitted) this.#commit(write.prepare());
-      const error = isAway ? new StoreAway('the store is away') : new Fenced('this node is void');
-      this.#later(this.#random.magnitude(0.01, 5), () =>
-        this.#settle(write, isAway || !isCommitted ? error : undefined),
-      );
-    });
-  }
-
-  #commit(changes: readonly Change[]): void {
-    if (changes.length === 0) return;
-    this.#disk.write(changes);
-    if (!this.neverSyncs) this.#disk.sync();
-    for (const change of changes) this.#disk.seen.apply(change);
-  }
-
-  get #isAway(): boolean {
-    return this.#disk.trouble === 'away' || this.#cluster?.isCut() === true;
+    this.#later(this.#disk.writeMs(), () => this.#put(write));
   }
 
   #put(write: Write): void {
@@ -191,29 +155,7 @@ export class SimStore implements Store {
   }
 
   #writeLazily(change: Change): void {
-    if (this.#cluster !== undefined) {
-      this.#scheduler.after(this.#disk.writeMs(), () => this.#commit([change]));
-    } else if (this.#lazy.push(change) === 1) this.#later(LAZY_MS, () => this.#flushLazy());
-  }
-
-  /** Removals take effect in the database together, some time after they were made. */
-  #flushRemovals(): void {
-    if (this.#isAway) {
-      this.#later(LAZY_MS, () => this.#flushRemovals());
-      return;
-    }
-    const changes: Change[] = [];
-    for (const [to, positions] of this.#removed) {
-      for (const position of positions) changes.push({ type: 'delete', to, position });
-    }
-    this.#removed = new Map();
-    this.#commit(changes);
-    if (this.#settled.length > 0) this.#scheduler.settled = true;
-    for (const resolve of this.#settled.splice(0)) resolve();
-  }
-
-  #isRemoved(to: string, position: number): boolean {
-    return this.#removed.size > 0 && this.#removed.get(to)?.has(position) === true;
+    if (this.#lazy.push(change) === 1) this.#later(LAZY_MS, () => this.#flushLazy());
   }
 
   // ---- reading
@@ -222,7 +164,7 @@ export class SimStore implements Store {
   #read<Result>(read: () => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.#later(this.#disk.readMs(), () => {
-        if (this.#isAway) {
+        if (this.#disk.trouble === 'away') {
           this.#scheduler.settled = true;
           reject(new StoreAway('the store is away'));
           return;
@@ -415,12 +357,7 @@ export class SimStore implements Store {
   }
 
   hasBacklog(receiver: string): Promise<boolean> {
-    return this.#read(() => {
-      for (const position of this.#disk.seen.inboxes.get(receiver)?.messages.keys() ?? []) {
-        if (!this.#isRemoved(receiver, position)) return true;
-      }
-      return false;
-    });
+    return this.#read(() => this.#disk.seen.inboxes.has(receiver));
   }
 
   page(receiver: string, after: number, count: number, bytes: number): Promise<Page> {
@@ -428,7 +365,7 @@ export class SimStore implements Store {
       const messages: StoredMessage[] = [];
       let left = bytes;
       for (const message of this.#disk.seen.inboxes.get(receiver)?.messages.values() ?? []) {
-        if (message.position <= after || this.#isRemoved(receiver, message.position)) continue;
+        if (message.position <= after) continue;
         if (messages.length === count || (left <= 0 && messages.length > 0)) return { messages, end: false };
         messages.push({ ...message });
         left -= message.msg.length;
@@ -443,7 +380,7 @@ export class SimStore implements Store {
       const inbox = this.#disk.seen.inboxes.get(receiver);
       return positions.flatMap((position) => {
         const message = inbox?.messages.get(position);
-        return message === undefined || this.#isRemoved(receiver, position) ? [] : [{ ...message }];
+        return message === undefined ? [] : [{ ...message }];
       });
     });
   }
@@ -451,21 +388,14 @@ export class SimStore implements Store {
   remove(message: Pick<StoredMessage, 'to' | 'from' | 'msgId' | 'position'> & { readonly size: number }): void {
     const { to, position } = message;
     const stored = this.#disk.seen.inboxes.get(to)?.messages.get(position);
-    if (stored === undefined || this.#isRemoved(to, position)) return;
+    if (stored === undefined) return;
     this.#checker.removed(stored);
-    if (this.#cluster === undefined) {
-      this.#disk.seen.delete(to, position);
-      this.#writeLazily({ type: 'delete', to, position });
-      return;
-    }
-    if (this.#removed.size === 0) this.#later(LAZY_MS, () => this.#flushRemovals());
-    const removed = this.#removed.get(to);
-    if (removed === undefined) this.#removed.set(to, new Set([position]));
-    else removed.add(position);
+    this.#disk.seen.delete(to, position);
+    this.#writeLazily({ type: 'delete', to, position });
   }
 
   whenRemoved(): Promise<void> {
-    return this.#removed.size === 0 ? Promise.resolve() : new Promise((resolve) => this.#settled.push(resolve));
+    return Promise.resolve();
   }
 
   oldest(afterReceiver: string, count: number): Promise<readonly StoredMessage[]> {
