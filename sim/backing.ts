@@ -74,6 +74,7 @@ export class Backing {
     this.#ports = ports;
     this.redis = new RedisServer(scheduler, random, trace);
     this.database = new Database(scheduler, random, trace, disk);
+    this.database.onRemoved = (name) => ports.checker.nameRemoved(name);
     this.database.onCrash = () => ports.checker.databaseCrashed();
   }
 

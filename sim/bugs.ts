@@ -1,6 +1,7 @@
 import { serverLimits } from '@hawser/protocol';
 import { Lease } from '@hawser/server/cluster/redis/lease';
 import { Names } from '@hawser/server/cluster/redis/names';
+import { Accounts } from '@hawser/server/core/accounts';
 import type { Core } from '@hawser/server/core/core';
 import { Inlet } from '@hawser/server/core/inlet';
 import type { Mailbox } from '@hawser/server/core/mailbox';
@@ -256,6 +257,21 @@ export const bugs = {
     within: 60,
     nodes: 3,
     global: () => patched(Removals.prototype, 'goneOf', () => []),
+  },
+  'a node says that it has let go of a name, and has not': {
+    within: 60,
+    nodes: 3,
+    core: (core) => {
+      core.withhold = async (_name, letGo, isGone) => {
+        letGo();
+        await isGone;
+      };
+    },
+  },
+  'a name that is being removed is not withheld': {
+    within: 60,
+    nodes: 3,
+    global: () => patched(Accounts.prototype, 'withhold', (_name, work) => work()),
   },
   'a removal that failed is not repeated': {
     within: 60,

@@ -14,6 +14,8 @@ const REMEMBERED_MS = 600_000;
 const SENDER_PENDING_MAX = 1000;
 /** A binding removed takes effect on other nodes within this. */
 const BINDING_KNOWN_MS = 5000;
+/** A node that may store nothing any more ends what it has within this. */
+const VOID_KNOWN_MS = 4000;
 
 /**
  * Compares what the server does with what PROTOCOL.md promises: the rules of `History`, and those for which one must see
@@ -33,6 +35,8 @@ export class Checker extends History {
   /** Which runs may know something of each name, and when something of that was last lost. */
   readonly #knowing = new Map<string, Set<number>>();
   readonly #forgottenAt = new Map<string, number>();
+  /** When each name was last removed. */
+  readonly #removedAt = new Map<string, number>();
 
   #ranLeast = Number.POSITIVE_INFINITY;
   #ranMost = Number.NEGATIVE_INFINITY;
@@ -116,6 +120,27 @@ export class Checker extends History {
     this.#forget(run);
   }
 
+  /** A name is gone, with all that was for it. */
+  nameRemoved(name: string): void {
+    const { now } = this.#scheduler;
+    this.trace.note('node', -1, -1, `${name} is removed`);
+    this.#removedAt.set(name, now);
+    this.#forgottenAt.set(name, now);
+  }
+
+  /** It was accepted for one of that name who has been removed since. */
+  protected override isForRemoved(message: SentMessage): boolean {
+    return message.acceptances > 0 && message.acceptedAt <= (this.#removedAt.get(message.to) ?? -1);
+  }
+
+  /** No session that began after a removal gets what was accepted before it; nor do older ones, but where a node is void. */
+  protected override checkMore(message: SentMessage, connection: Connection): void {
+    if (!this.isForRemoved(message)) return;
+    const removedAt = this.#removedAt.get(message.to) ?? 0;
+    if (connection.servedFrom <= removedAt && this.#scheduler.now <= removedAt + VOID_KNOWN_MS) return;
+    this.broken('removed', `${message}, which was for one who has been removed, was pushed to another`, message);
+  }
+
   wallJumped(): void {
     this.#wallJumpedAt = this.#scheduler.now;
   }
@@ -145,6 +170,7 @@ export class Checker extends History {
     const { name } = connection;
     if (connection.isLoggedIn) return;
     connection.isLoggedIn = true;
+    connection.servedFrom = this.#scheduler.now;
     this.trace.note('logged in', connection.id, -1, name);
     const older = this.#current.get(name);
     const isServed = older !== undefined && !older.isClosed && !older.isSuperseded && !older.isVoid();
@@ -202,10 +228,12 @@ export class Checker extends History {
   #isAllowed(connection: Connection, message: SentMessage): 'yes' | 'no' | 'perhaps' {
     const { seen } = this.#disk;
     const { from, to } = message;
+    const tolerated = this.#isCluster ? BINDING_KNOWN_MS : 0;
+    const handedAt = message.handedAt < 0 ? this.#scheduler.now : message.handedAt;
+    if ([from, to].some((name) => !this.#disk.isNameSettled(name, handedAt - tolerated))) return 'perhaps';
     if (connection.role === 'app' && seen.isUser(to)) return 'yes';
     const [user, device] = connection.role === 'app' ? [from, to] : [to, from];
-    const since = message.handedAt < 0 ? this.#scheduler.now : message.handedAt;
-    if (!this.#disk.isSettled(user, device, since - (this.#isCluster ? BINDING_KNOWN_MS : 0))) return 'perhaps';
+    if (!this.#disk.isSettled(user, device, handedAt - tolerated)) return 'perhaps';
     return seen.areBound(user, device) ? 'yes' : 'no';
   }
 

@@ -11,6 +11,8 @@ export class Connection {
   readonly role: Role;
   readonly nack: boolean;
   isLoggedIn = false;
+  /** When its login was answered. */
+  servedFrom = 0;
   /** When its client saw the answer. */
   loggedInAt = Number.POSITIVE_INFINITY;
   /** It was told of a newer session, or one was answered. */

@@ -32,6 +32,8 @@ export class Disk {
   /** Bindings being changed, by how many calls; and when each last changed. */
   readonly #changing = new Map<string, number>();
   readonly #changedAt = new Map<string, number>();
+  readonly #removing = new Map<string, number>();
+  readonly #nameChangedAt = new Map<string, number>();
 
   constructor(random: Random) {
     this.#random = random;
@@ -97,6 +99,27 @@ export class Disk {
     if (left > 0) this.#changing.set(pair, left);
     else this.#changing.delete(pair);
     this.#changedAt.set(pair, now);
+  }
+
+  /** A name is being removed, or made: messages to it may be refused, and what is known of it may be old. */
+  beginRemoval(name: string): void {
+    this.#removing.set(name, (this.#removing.get(name) ?? 0) + 1);
+  }
+
+  endRemoval(name: string, now: number): void {
+    const left = (this.#removing.get(name) ?? 0) - 1;
+    if (left > 0) this.#removing.set(name, left);
+    else this.#removing.delete(name);
+    this.#nameChangedAt.set(name, now);
+  }
+
+  nameChanged(name: string, now: number): void {
+    this.#nameChangedAt.set(name, now);
+  }
+
+  /** Whether this name has neither come nor gone after `since`, nor is about to. */
+  isNameSettled(name: string, since: number): boolean {
+    return !this.#removing.has(name) && (this.#nameChangedAt.get(name) ?? -1e9) < since;
   }
 
   /** It changed just now, whoever asked for that. */

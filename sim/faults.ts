@@ -4,9 +4,13 @@ import type { WallClock } from './clock.ts';
 import type { Disk, DiskTrouble } from './disk.ts';
 import type { Host } from './host.ts';
 import type { Member } from './member.ts';
+import type { Party } from './party.ts';
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { Trace } from './trace.ts';
+
+/** A removal has ended by then, whatever came of it, if the database can be reached. */
+const REMOVAL_MS = 60_000;
 
 /** How often what goes wrong: means in ms; `Infinity` is never. */
 export interface FaultPlan {
@@ -24,6 +28,8 @@ export interface FaultPlan {
   /** PostgreSQL is frozen, crashes, is full, its connections break; and how often transactions are in each other's way. */
   readonly postgresEveryMs: number;
   readonly conflicts: number;
+  /** An operator removes a user or a device. */
+  readonly removeEveryMs: number;
 }
 
 export function drawFaults(random: Random): FaultPlan {
@@ -43,6 +49,7 @@ export function drawFaults(random: Random): FaultPlan {
     loss: 0,
     postgresEveryMs: Infinity,
     conflicts: 0,
+    removeEveryMs: Infinity,
   };
 }
 
@@ -57,6 +64,7 @@ export function drawClusterFaults(random: Random): FaultPlan {
     loss: random.chance(0.4) ? random.magnitude(0.001, 0.2) : 0,
     postgresEveryMs: random.chance(0.6) ? random.magnitude(2000, 60_000) : Infinity,
     conflicts: random.chance(0.3) ? random.magnitude(0.001, 0.2) : 0,
+    removeEveryMs: random.chance(0.4) ? random.magnitude(1000, 30_000) : Infinity,
   };
 }
 
@@ -68,6 +76,8 @@ export interface FaultPorts {
   readonly hosts: readonly Host[];
   readonly backing: Backing | undefined;
   readonly clients: readonly Member[];
+  /** Names that may be removed. */
+  readonly parties: readonly Party[];
   readonly checker: Checker;
   readonly trace: Trace;
 }
@@ -92,6 +102,8 @@ export class Faults {
     this.#repeat(plan.jumpEveryMs, () => this.#jump());
     this.#repeat(plan.nodeEveryMs, () => this.#disturbNode());
     this.#repeat(plan.redisEveryMs, () => this.#disturbRedis());
+    this.#repeat(plan.removeEveryMs, () => this.#remove());
+    this.#repeat(plan.removeEveryMs, () => this.#ports.random.pick(this.#ports.hosts).sweepDevices());
     this.#repeat(plan.postgresEveryMs, () => this.#disturbPostgres());
     const { hosts, backing } = this.#ports;
     if (backing !== undefined) {
@@ -183,6 +195,24 @@ export class Faults {
         host.cut(ms, 'postgres', 'both');
         break;
     }
+  }
+
+  /** The clients of that name come again: users register, as nobody of them knows whether it was removed. */
+  #remove(): void {
+    const { random, hosts, parties, disk, scheduler } = this.#ports;
+    const party = random.pick(parties);
+    const host = random.pick(hosts);
+    if (party === undefined || host.core === undefined) return;
+    const { name, role } = party;
+    disk.beginRemoval(name);
+    let isOver = false;
+    const over = (): void => {
+      if (!isOver) disk.endRemoval(name, scheduler.now);
+      isOver = true;
+    };
+    host.remove(name, role === 'app' ? 'user' : 'device').then(over, over);
+    // Where its node ended meanwhile, the others keep the name until that is void.
+    scheduler.after(REMOVAL_MS, over);
   }
 
   #disturbRedis(): void {

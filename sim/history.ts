@@ -121,7 +121,7 @@ export abstract class History {
     this.#checkOrder(connection, message);
     this.#checkWindow(connection, message);
     this.#checkTtl(connection, message);
-    this.checkMore(message);
+    this.checkMore(message, connection);
     message.pushes++;
     connection.pushedAt.set(message, this.#writtenFrom(connection, message));
     connection.lastPushed.set(msgId, message);
@@ -129,7 +129,12 @@ export abstract class History {
   }
 
   /** What else is to be judged of a push. */
-  protected checkMore(_message: SentMessage): void {}
+  protected checkMore(_message: SentMessage, _connection: Connection): void {}
+
+  /** Its receiver was removed after it was accepted. */
+  protected isForRemoved(_message: SentMessage): boolean {
+    return false;
+  }
 
   /** The earliest time at which a push that is seen now may have been written. */
   #writtenFrom(connection: Connection, message: SentMessage): number {
@@ -247,6 +252,7 @@ export abstract class History {
   checkDelivered(): void {
     for (const message of this.messages.all) {
       if (!message.isAcked || message.receiverHasIt || this.mayHaveExpired(message)) continue;
+      if (this.isForRemoved(message)) continue;
       this.broken('lost', `${message} was acked and never delivered`, message);
     }
   }

@@ -1,4 +1,5 @@
 import { cmd } from '@hawser/protocol';
+import type { NameKind } from '@hawser/server/core/accounts';
 import { Core, type CorePorts } from '@hawser/server/core/core';
 import type { Time } from '@hawser/server/core/ports';
 import type { CoreOptions } from '@hawser/server/core/services';
@@ -267,6 +268,19 @@ export class Host {
     const what =
       direction === 'both' ? 'is cut off from' : direction === 'there' ? 'does not reach' : 'hears nothing of';
     this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} ${what} ${to}`);
+  }
+
+  /** What an operator does on this node. */
+  async remove(name: string, kind: NameKind): Promise<void> {
+    const run = this.#run;
+    this.#ports.trace.note('node', -1, -1, `${this.name} is told to remove ${name}`);
+    const isRemoved = await run?.core?.removeName(name, kind);
+    this.#ports.trace.note('node', -1, -1, `${this.name} has removed ${name}: ${isRemoved}`);
+  }
+
+  /** Devices of no use to anybody are forgotten, as once an hour. */
+  sweepDevices(): void {
+    this.#run?.core?.deviceSweep.run().catch(() => {});
   }
 
   heal(): void {

@@ -12,6 +12,7 @@ export const rules = {
   'not allowed': 'Who may write to whom is decided when the message is accepted.',
   'refused without reason': 'Permanent refusals are for what is malformed, unknown, not allowed or reused.',
   'refusal told': 'Temporary refusals are told only to clients that asked for it.',
+  removed: 'A name that was removed and made anew gets nothing of the one before.',
   superseded: 'A newer login wins: the older session gets cmd 103, and nothing more.',
   'not logged in': 'Pushes go to sessions that are logged in.',
   'window of ids': 'A session never has two outstanding pushes with the same msgid.',

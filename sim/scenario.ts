@@ -68,6 +68,11 @@ export function drawOptions(random: Random): CoreOptions {
   };
 }
 
+/** In some clusters devices are of no use to anybody soon. */
+export function drawDeviceAge(random: Random): Partial<CoreOptions> {
+  return random.chance(0.3) ? { deviceAgeMsMax: random.magnitude(200, 20_000) } : {};
+}
+
 export function drawLimits(random: Random): StoreLimits {
   const isSmall = random.chance(0.25);
   return {

@@ -12,7 +12,7 @@ import type { Member } from './member.ts';
 import { Messages } from './message.ts';
 import type { Party } from './party.ts';
 import { Random } from './random.ts';
-import { drawLimits, drawOptions, drawParties, initially } from './scenario.ts';
+import { drawDeviceAge, drawLimits, drawOptions, drawParties, initially } from './scenario.ts';
 import { Scheduler } from './scheduler.ts';
 import { drawSdkHabits, SdkClient } from './sdk-client.ts';
 import { Trace } from './trace.ts';
@@ -84,7 +84,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   const count = options.clients ?? Math.round(random.magnitude(2, 50));
   const parties = drawParties(random, options.war === true ? Math.ceil(count / 2) : count);
   disk.prepare(initially(parties));
-  const coreOptions = drawOptions(random);
+  const coreOptions = { ...drawOptions(random), ...(nodes > 1 && drawDeviceAge(new Random(options.seed, 7))) };
   const limits = drawLimits(random);
   const backing =
     nodes > 1
@@ -135,6 +135,7 @@ async function run(options: SimulationOptions): Promise<Outcome> {
     hosts,
     backing,
     clients,
+    parties: parties.filter((party) => clients.every((client) => client.party !== party || client instanceof Client)),
     checker,
     trace,
   });
@@ -217,11 +218,11 @@ async function run(options: SimulationOptions): Promise<Outcome> {
   async function leave(): Promise<void> {
     trace.note('phase', -1, -1, 'everybody leaves');
     for (const client of clients) client.leave();
+    if (backing !== undefined && !isPatient) return;
     await scheduler.run(
-      scheduler.now + coreOptions.idleTimeoutMs + (backing !== undefined && isPatient ? ROUTES_IDLE_MS : 80_000),
+      scheduler.now + coreOptions.idleTimeoutMs + (backing === undefined ? 80_000 : ROUTES_IDLE_MS),
       isDone,
     );
-    if (backing !== undefined && !isPatient) return;
     for (const { core, name } of hosts) {
       if (core === undefined || checker.hasFailed) continue;
       const { mailboxes, pendingBytes } = core.delivery.stats;

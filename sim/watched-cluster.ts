@@ -48,6 +48,10 @@ export class WatchedCluster implements Cluster {
     return this.#cluster.onVoid(node, call);
   }
 
+  others(): Promise<readonly string[]> {
+    return this.#cluster.others();
+  }
+
   send(node: string, packet: Packet): void {
     this.#cluster.send(node, packet);
   }

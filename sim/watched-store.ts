@@ -66,8 +66,8 @@ export class WatchedStore implements Store {
     return this.#store.provision(name, provision, wall, which);
   }
 
-  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
-    return this.#store.dropUnused(name, wallBefore, ranBefore);
+  dropUnused(...args: Parameters<Store['dropUnused']>): ReturnType<Store['dropUnused']> {
+    return this.#store.dropUnused(...args);
   }
 
   bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
@@ -101,8 +101,8 @@ export class WatchedStore implements Store {
     return this.#store.peers(name, kind);
   }
 
-  removeName(name: string): Promise<boolean> {
-    return this.#store.removeName(name);
+  removeName(...args: Parameters<Store['removeName']>): ReturnType<Store['removeName']> {
+    return this.#store.removeName(...args);
   }
 
   list(kind: 'user' | 'device', after: string, count: number): Promise<readonly (readonly [string, NameRecord])[]> {

@@ -307,6 +307,73 @@ describe('nodes of a cluster', { skip }, () => {
     );
   });
 
+  test('user remove and device remove end a session on another node, and who has the name next gets nothing of it', async () => {
+    const [a, b, c] = nodes as [Server, Server, Server];
+    const name = await newUser(a);
+    const onB = ['--data', b.data];
+    using app = await login(a, name);
+    using other = await login(b, await newUser(a), { autoAck: true });
+    using device = await newDevice(c);
+    expectCode(await app.bind(device.name), 203, 100);
+    // In inboxes, in a window on another node, and on the way there.
+    expectAck(await other.say(name, 'stored for the user'));
+    await app.received(1);
+    const posting = stream(app, device.name);
+    await device.received(20);
+    await succeed(['device', 'remove', device.name, ...onB]);
+    assert.equal((await device.waitClosed()).how, 'fin');
+    assert.ok(!device.frames.some(({ cmd }) => cmd === 103), 'nobody else has its name');
+    posting.stop();
+    await succeed(['user', 'remove', name, ...onB]);
+    assert.equal((await app.waitClosed()).how, 'fin');
+    assert.ok(!app.frames.some(({ cmd }) => cmd === 103));
+    for (const node of [a, b, c]) {
+      using stranger = await connect(node);
+      expectCode(await stranger.login(name, password), 100, 1002);
+    }
+    // Whoever wrote to them before may not any more, nor do their old names bring anything.
+    expectCode(await other.say(name, 'nobody'), 200, 200);
+    await newUser(c, name);
+    using again = await login(a, name, { autoAck: true });
+    using deviceAgainOnA = await newDevice(a, { name: device.name, autoAck: true });
+    expectCode(await again.say(device.name, 'not added'), 200, 200);
+    expectCode(await again.bind(device.name), 203, 100);
+    expectAck(await again.say(device.name, 'new'));
+    expectAck(await other.say(name, 'new, too'));
+    await eventually(
+      () => again.messages.length > 0 && deviceAgainOnA.messages.length > 0,
+      () => 'what is new',
+    );
+    assert.deepEqual(
+      again.messages.map(({ msg }) => msg),
+      ['new, too'],
+    );
+    assert.deepEqual(
+      deviceAgainOnA.messages.map(({ msg }) => msg),
+      ['new'],
+    );
+    assert.match(await refused(['user', 'remove', 'nobody-of-that-name', ...onB]), /there is no user/);
+  });
+
+  test('a name is not removed while a node that may have it is frozen, and is when that node is void', async () => {
+    const [a, b] = nodes as [Server, Server];
+    await using node = await startNode('j');
+    const name = await newUser(a);
+    using app = await login(node, name);
+    process.kill(node.pid, 'SIGSTOP');
+    try {
+      const began = performance.now();
+      await succeed(['user', 'remove', name, '--data', b.data]);
+      assert.ok(performance.now() - began > 3000, 'it waited for the lease of that node');
+      using stranger = await connect(a);
+      expectCode(await stranger.login(name, password), 100, 1002);
+    } finally {
+      process.kill(node.pid, 'SIGCONT');
+    }
+    assert.equal(await node.ended(), 1);
+    await app.waitClosed();
+  });
+
   test('a second node on a data folder is refused in a line', async () => {
     const [a] = nodes as [Server];
     assert.match(

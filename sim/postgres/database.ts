@@ -39,6 +39,7 @@ export class Database {
   /** Told of each run that nothing is stored of any more. */
   onVoid: (run: string) => void = () => {};
   onCrash: () => void = () => {};
+  onRemoved: (name: string) => void = () => {};
 
   /** It cannot write: the disk is full. */
   isFull = false;
@@ -79,18 +80,28 @@ export class Database {
     if (changes.length > 0) {
       this.disk.write(changes);
       for (const change of changes) {
-        this.#noteBinding(change);
+        this.#note(change);
         this.disk.seen.apply(change);
-        if (change.type === 'forget') this.inboxes.delete(change.name);
       }
     }
     if (isSynced) this.disk.sync();
     else this.#scheduler.after(this.#random.between(1, FLUSH_MS), () => this.disk.sync());
   }
 
-  #noteBinding(change: Change): void {
-    if (change.type !== 'bind' && change.type !== 'unbind') return;
-    this.disk.changed(change.user, change.device, this.#scheduler.now);
+  /** For the checker: what changed when. */
+  #note(change: Change): void {
+    const { now } = this.#scheduler;
+    if (change.type === 'bind' || change.type === 'unbind') this.disk.changed(change.user, change.device, now);
+    if (change.type === 'name' && !this.seen.names.has(change.name)) this.disk.nameChanged(change.name, now);
+    if (change.type !== 'forget') return;
+    const { name } = change;
+    this.inboxes.delete(name);
+    for (const peer of this.seen.peers.get(name) ?? []) {
+      this.disk.changed(name, peer, now);
+      this.disk.changed(peer, name, now);
+    }
+    this.disk.nameChanged(name, now);
+    this.onRemoved(name);
   }
 
   makeVoid(run: string): void {

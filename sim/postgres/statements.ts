@@ -25,6 +25,7 @@ export interface Effect {
 
 const NOTHING: Row[] = [];
 const inboxLock = (receiver: unknown): string => `inbox ${String(receiver)}`;
+const runLock = (run: unknown): string => `run ${String(run)}`;
 
 /** By its name, or by how its text begins: what PostgreSQL does when the adapter asks for it. */
 const named: Record<string, Statement> = {
@@ -64,9 +65,14 @@ const named: Record<string, Statement> = {
       return [{ ran: service.ran }];
     },
   },
-  append: { isSynced: true, locks: (values) => texts(values[6]).map(inboxLock), run: append },
+  append: {
+    isSynced: true,
+    locks: (values) => [...texts(values[6]).map(inboxLock), runLock(values[0])],
+    run: append,
+  },
   outcome: {
     isSynced: true,
+    locks: ([run]) => [runLock(run)],
     run: ({ runs }, [run, number]) => {
       const row = runs.get(String(run));
       if (row === undefined) return NOTHING;
@@ -187,14 +193,22 @@ const begins: readonly (readonly [beginning: string, Statement])[] = [
   ],
   ['DELETE FROM runs WHERE is_void', { run: () => NOTHING }],
   [
-    'INSERT INTO runs (run) VALUES ($1)',
+    'WITH alone AS',
     {
       isSynced: true,
+      locks: ([, , beginning]) => [String(beginning)],
       run: ({ runs }, [run]) => {
         if (runs.has(String(run))) return NOTHING;
         runs.set(String(run), { isVoid: false, appended: 0, first: null, refused: [], reasons: [] });
         return [{}];
       },
+    },
+  ],
+  [
+    'SELECT 1 FROM runs WHERE run = $1 AND NOT is_void FOR SHARE',
+    {
+      locks: ([run]) => [runLock(run)],
+      run: ({ runs }, [run]) => (runs.get(String(run))?.isVoid === false ? [{}] : NOTHING),
     },
   ],
   [
@@ -209,6 +223,7 @@ const begins: readonly (readonly [beginning: string, Statement])[] = [
     'INSERT INTO runs (run, is_void)',
     {
       isSynced: true,
+      locks: ([run]) => [runLock(run)],
       run: (database, [run]) => {
         database.makeVoid(String(run));
         return NOTHING;

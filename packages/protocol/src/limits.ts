@@ -241,6 +241,10 @@ export const serverLimits = {
   /** Another node that had a name is asked to hand it over again after this; the login fails after the other. */
   handoverAgainAfterMs: 250,
   handoverTimeoutMs: 10 * SECOND_MS,
+  /** Within this every node lets go of a name that is removed, or is void: an operator waits for it. */
+  removalTimeoutMs: 15 * SECOND_MS,
+  /** What could not be done of it, or was not answered, is done again after this. */
+  removalAgainMs: SECOND_MS,
   /** Receivers that a session is known to have written to; beyond it they are all forgotten and stored for once more. */
   receiversPerSenderMax: 1_000,
   /** Bindings are read again after this: one that another node removed is in force no longer than 5 s. */

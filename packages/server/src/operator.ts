@@ -1,6 +1,6 @@
 import { isName, isPairingCode, isSecret, wireLimits } from '@hawser/protocol';
 import type { Core } from './core/core.ts';
-import { type DeviceRecord, LOCKED, type Provision, type StoredMessage } from './core/ports.ts';
+import { ClusterAway, type DeviceRecord, LOCKED, type Provision, type StoredMessage } from './core/ports.ts';
 import type { BackupSeal } from './store/backup.ts';
 import type { ServedStore } from './store/served.ts';
 
@@ -125,11 +125,21 @@ export class Operator {
   }
 
   async removeUser({ name }: { name: string }): Promise<void> {
-    if (!(await this.#core.removeName(name, 'user'))) throw new OperatorError(`there is no user ${quoted(name)}`);
+    if (!(await this.#remove(name, 'user'))) throw new OperatorError(`there is no user ${quoted(name)}`);
   }
 
   async removeDevice({ name }: { name: string }): Promise<void> {
-    if (!(await this.#core.removeName(name, 'device'))) throw new OperatorError(`there is no device ${quoted(name)}`);
+    if (!(await this.#remove(name, 'device'))) throw new OperatorError(`there is no device ${quoted(name)}`);
+  }
+
+  /** On all nodes, where there are others. */
+  async #remove(name: string, kind: 'user' | 'device'): Promise<boolean> {
+    try {
+      return await this.#core.removeName(name, kind);
+    } catch (error) {
+      if (!(error instanceof ClusterAway)) throw error;
+      throw new OperatorError(`${quoted(name)} was not removed: ${error.message}: try again`, { cause: error });
+    }
   }
 
   // ---- what devices prove themselves by

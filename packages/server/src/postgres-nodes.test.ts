@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Postgres, postgresFolder } from '../../../scripts/postgres.ts';
-import { APPEND, type StoredMessage } from './core/ports.ts';
+import { APPEND, Fenced, type StoredMessage } from './core/ports.ts';
 import { ids, newMessage, randomFrom, type WholeMessage } from './store/contract-harness.ts';
 import type { InboxLimits } from './store/inbox.ts';
 import { PostgresStore } from './store/postgres/store.ts';
@@ -141,6 +141,49 @@ describe('nodes on one PostgreSQL', { skip }, () => {
     assert.equal(bound.filter((result) => result === 'bound').length, 100);
     assert.equal((await nodes[0]!.peers('lamp', 'device')).length, 100);
     await Promise.all(nodes.map((node) => node.close()));
+  });
+
+  test('a name is taken out when no run stands but those that have let go of it, and by none that is void', async () => {
+    const limits = { messagesMax: 10, bytesMax: 1000, senderShare: 2 };
+    const [a, b, c] = (await openNodes(3, 'removal', limits)) as [PostgresStore, PostgresStore, PostgresStore];
+    await a.createUser('ann', 'hash', 1);
+    await a.bind('ann', 'lamp', 1);
+    await b.append([newMessage('ann', 'bob', 'm')]);
+    assert.equal(await a.removeName('ann', ['node 1']), 'others');
+    assert.equal((await a.name('ann'))?.kind, 'user', 'nothing is changed');
+    assert.deepEqual(await a.peers('lamp', 'device'), ['ann']);
+    assert.equal((await inbox(b, 'ann')).length, 1);
+    await a.voidRun('node 2');
+    await assert.rejects(c.removeName('ann', ['node 0', 'node 1']), Fenced);
+    assert.equal(await a.removeName('ann', ['node 1']), true);
+    assert.equal(await b.name('ann'), undefined);
+    assert.deepEqual(await b.peers('lamp', 'device'), []);
+    assert.equal(await b.createUser('ann', 'other', 2), 'created');
+    assert.deepEqual(await inbox(b, 'ann'), []);
+    assert.equal(await a.removeName('nobody', []), false);
+    // The lamp is of no use to anybody now.
+    assert.equal(await a.dropUnused('lamp', 2, 2, []), 'others');
+    assert.equal(await a.dropUnused('lamp', 2, 2, ['node 1']), true);
+    await Promise.all([a, b, c].map((node) => node.close()));
+  });
+
+  test('of a removal and a run that begins at the same time one sees the other', async () => {
+    const options = { url: server.url(), schema: 'beginning', log, onError: (error: unknown) => console.error(error) };
+    const a = await PostgresStore.open({ ...options, run: 'a' });
+    for (let i = 0; i < 10; i++) {
+      await a.createUser('ann', 'hash', 1);
+      const began = PostgresStore.open({ ...options, run: `b${i}` });
+      const removed = a.removeName(
+        'ann',
+        Array.from({ length: i }, (_, n) => `b${n}`),
+      );
+      const b = await began;
+      // When it has begun the removal has been, or sees it.
+      const seen = await b.name('ann');
+      if ((await removed) === true) assert.equal(seen, undefined);
+      await b.close();
+    }
+    await a.close();
   });
 
   test('the seeds are printed', (t) =>

@@ -37,6 +37,9 @@ const packet: fc.Arbitrary<Packet> = fc.oneof(
     ...{ type: type('handed'), name, token: uint, settled: fc.int32Array({ maxLength: 30 }), hadUnder: uint },
     ...{ unsure: fc.array(name), finished: fc.array(finished) },
   }),
+  plain({ type: type('removing'), name, removal: uint, onlyIdle: fc.boolean() }),
+  plain({ type: type('letGo'), name, removal: uint, isDone: fc.boolean() }),
+  plain({ type: type('removed'), name, removal: uint, isGone: fc.option(fc.boolean(), { nil: undefined }) }),
 );
 const batch: fc.Arbitrary<Batch> = plain({
   from: name,

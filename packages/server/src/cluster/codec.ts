@@ -8,7 +8,19 @@ import type { Writer } from './writer.ts';
 /** What another version may write otherwise begins with another number. */
 const VERSION = 2;
 
-const types = ['forward', 'acked', 'refused', 'nudge', 'absent', 'caughtUp', 'takeOver', 'handed'] as const;
+const types = [
+  'forward',
+  'acked',
+  'refused',
+  'nudge',
+  'absent',
+  'caughtUp',
+  'takeOver',
+  'handed',
+  'removing',
+  'letGo',
+  'removed',
+] as const;
 const codes = Object.fromEntries(types.map((type, code) => [type, code])) as Record<Packet['type'], number>;
 
 export interface Batch {
@@ -82,6 +94,21 @@ export function writePacket(writer: Writer, packet: Packet): void {
         writer.uint(ago);
       }
       return;
+    case 'removing':
+      writer.text(packet.name);
+      writer.uint(packet.removal);
+      writer.byte(packet.onlyIdle ? 1 : 0);
+      return;
+    case 'letGo':
+      writer.text(packet.name);
+      writer.uint(packet.removal);
+      writer.byte(packet.isDone ? 1 : 0);
+      return;
+    case 'removed':
+      writer.text(packet.name);
+      writer.uint(packet.removal);
+      writer.byte(packet.isGone === undefined ? UNKNOWN : packet.isGone ? 1 : 0);
+      return;
   }
 }
 
@@ -97,6 +124,13 @@ export function readBatch(bytes: Uint8Array): Batch | undefined {
     if (packet !== undefined) packets.push(packet);
   }
   return reader.hasFailed ? undefined : { from, number, packets };
+}
+
+/** In place of 0 or 1, for what may be so or not. */
+const UNKNOWN = 2;
+
+function perhaps(byte: number): boolean | undefined {
+  return byte === UNKNOWN ? undefined : byte === 1;
 }
 
 const names = wireLimits.nameBytesMax;
@@ -156,6 +190,12 @@ function readPacket(reader: Reader): Packet | undefined {
           }),
         ),
       };
+    case 'removing':
+      return { type, name: reader.text(names), removal: reader.uint(), onlyIdle: reader.byte() === 1 };
+    case 'letGo':
+      return { type, name: reader.text(names), removal: reader.uint(), isDone: reader.byte() === 1 };
+    case 'removed':
+      return { type, name: reader.text(names), removal: reader.uint(), isGone: perhaps(reader.byte()) };
     default:
       reader.fail();
       return undefined;

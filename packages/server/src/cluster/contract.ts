@@ -244,6 +244,23 @@ function runsContract(check: Check): void {
     assert.equal(told, 2, 'once each');
   });
 
+  check('the others are all runs that have begun, until they are void', async (harness) => {
+    const [a, b, c] = [await harness.join('a'), await harness.join('b'), await harness.join('c')];
+    const othersOf = async (run: Cluster): Promise<string[]> => [...(await harness.settle(run.others()))].sort();
+    // At once, whether it has been heard of or not.
+    assert.deepEqual(await othersOf(a), [b.self, c.self].toSorted());
+    assert.deepEqual(await othersOf(c), [a.self, b.self].toSorted());
+    const again = await harness.join('b');
+    assert.ok((await othersOf(a)).includes(again.self));
+    let voids = 0;
+    for (const run of [b, c]) a.onVoid(run.self, () => voids++);
+    await harness.settle(harness.leave(c));
+    harness.crash(b);
+    assert.ok((await othersOf(a)).includes(b.self), 'it may be paused');
+    await harness.until(() => voids === 2, 'both are void');
+    assert.deepEqual(await othersOf(a), [again.self]);
+  });
+
   check('a new run of a node has nothing of the one before, which is asked like any other', async (harness) => {
     const a = await harness.join('a');
     await harness.settle(a.claim('ann'));

@@ -24,6 +24,12 @@ export interface Watch {
   isRevoked: boolean;
 }
 
+/** A user whose password was right. */
+export interface Verified {
+  /** Tells it from another user of the same name, before or after it. */
+  readonly createdAt: number;
+}
+
 /** A device that was let in. */
 export interface Entered {
   readonly isNew: boolean;
@@ -53,8 +59,12 @@ export class Accounts {
   readonly #pairing: Pairing;
   /** Kinds of known names. A name keeps its kind until an operator removes it. */
   readonly #kinds = new Map<string, NameKind>();
-  /** Names that are being removed: nobody may log in under them or write to them. */
+  /** Names that are being removed, how often at once: nobody may log in under them or write to them. */
+  readonly #withheld = new Map<string, number>();
+  /** Those of them that are removed by this node. */
   readonly #removing = new Set<string>();
+  /** Changes of bindings that are under way, by both names. */
+  readonly #binding = new Map<string, Set<Promise<unknown>>>();
   /** Names whose peers somebody watches, being about to rely on what was read of them. */
   readonly #watched = new Map<string, Set<Watch>>();
 
@@ -77,14 +87,14 @@ export class Accounts {
   kind(name: string): Promise<NameKind | undefined> {
     return this.watch(name, async (watch) => {
       const kind = (await this.#store.name(name))?.kind;
-      if (watch.isRemoved || this.#removing.has(name)) return undefined;
+      if (watch.isRemoved || this.isWithheld(name)) return undefined;
       if (kind !== undefined) this.#noteKind(name, kind);
       return kind;
     });
   }
 
   #noteKind(name: string, kind: NameKind): void {
-    if (this.#kinds.has(name) || this.#removing.has(name)) return;
+    if (this.#kinds.has(name) || this.isWithheld(name)) return;
     if (this.#kinds.size >= serverLimits.namesCachedMax) {
       for (const oldest of this.#kinds.keys()) {
         this.#kinds.delete(oldest);
@@ -110,17 +120,17 @@ export class Accounts {
   }
 
   /** Costs the same for a name that is not a user as for a wrong password. */
-  verify(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
+  verify(name: string, password: string, from?: string): Promise<Verified | RefusalName> {
     return this.watch(name, async (watch) => {
       const record = isName(name) ? await this.#store.name(name) : undefined;
       const hash = record?.kind === 'user' ? record.passwordHash : undefined;
       const candidate = isPassword(password) ? normalPassword(password) : '';
       const verified = await orBusy(this.#passwords.verify(candidate, hash, from));
       if (verified === 'busy') return 'busy';
-      const isThere = !watch.isRemoved && !this.#removing.has(name);
-      if (!verified || !isThere || !isPassword(password)) return 'wrongCredentials';
+      const isThere = !watch.isRemoved && !this.isWithheld(name);
+      if (record === undefined || !verified || !isThere || !isPassword(password)) return 'wrongCredentials';
       this.#noteKind(name, 'user');
-      return 'ok';
+      return { createdAt: record.createdAt };
     });
   }
 
@@ -136,7 +146,7 @@ export class Accounts {
     says: Pick<DeviceRecord, 'version' | 'abilities'>,
     shown: Shown,
   ): Promise<Entered | RefusalName> {
-    if (this.#removing.has(name)) return 'busy';
+    if (this.isWithheld(name)) return 'busy';
     return this.watch(name, async (watch) => {
       let mustLook = !this.#identity.needsNothing(shown);
       for (let i = 0; i < TRIES; i++) {
@@ -145,7 +155,7 @@ export class Accounts {
         const ran = this.#time.ran();
         const seen = await this.#store.deviceSeen(name, says, this.#time.wall(), { ...entry, ran });
         // It was removed, before or after what it said was noted.
-        if (watch.isRemoved || this.#removing.has(name)) return 'busy';
+        if (watch.isRemoved || this.isWithheld(name)) return 'busy';
         if (seen === 'is a user') return 'nameIsUser';
         mustLook = true;
         if (seen === 'changed') continue;
@@ -162,9 +172,29 @@ export class Accounts {
     return record?.kind === 'device' && record.secret === secret;
   }
 
+  /** Whether it is still the user that was verified: not another, of the same name. */
+  async isStill(name: string, { createdAt }: Verified): Promise<boolean> {
+    const record = await this.#store.name(name);
+    return record?.kind === 'user' && record.createdAt === createdAt;
+  }
+
   /** @param code the pairing code that the user has shown */
   async bind(user: string, device: string, code: string | undefined): Promise<'ok' | RefusalName> {
-    if (this.#removing.has(device) || this.#removing.has(user)) return 'busy';
+    if (this.isWithheld(device) || this.isWithheld(user)) return 'busy';
+    const binding = this.#tryToBind(user, device, code);
+    for (const name of [user, device]) this.#binding.set(name, (this.#binding.get(name) ?? new Set()).add(binding));
+    try {
+      return await binding;
+    } finally {
+      for (const name of [user, device]) {
+        const bindings = this.#binding.get(name);
+        bindings?.delete(binding);
+        if (bindings?.size === 0) this.#binding.delete(name);
+      }
+    }
+  }
+
+  async #tryToBind(user: string, device: string, code: string | undefined): Promise<'ok' | RefusalName> {
     let mustLook = !this.#pairing.needsNothing(code);
     for (let i = 0; i < TRIES; i++) {
       const paired = mustLook
@@ -260,38 +290,57 @@ export class Accounts {
    * Forgets a device that is of no use to anybody (`Store.dropUnused`). Meanwhile nobody may come as it or add it.
    *
    * @param isIdle whether nothing of it is here or on its way
+   * @param drop takes it out of the store; false when it is of use
    */
-  async dropUnused(name: string, wallBefore: number, ranBefore: number, isIdle: () => boolean): Promise<boolean> {
-    if (this.#removing.has(name) || this.#watched.has(name) || !isIdle()) return false;
-    this.#removing.add(name);
+  async dropUnused(name: string, isIdle: () => boolean, drop: () => Promise<boolean>): Promise<boolean> {
+    if (this.#removing.has(name) || this.isInHand(name) || !isIdle()) return false;
+    return this.withhold(name, drop);
+  }
+
+  /** Somebody is about to log in under it, or relies on what is read of it just now. */
+  isInHand(name: string): boolean {
+    return this.#watched.has(name) || this.#binding.has(name);
+  }
+
+  /** The name is being removed, here or by another node: nobody may come under it. */
+  isWithheld(name: string): boolean {
+    return this.#withheld.has(name);
+  }
+
+  /** While `work` goes on nobody may log in under the name, write to it or add it; what was read of it is forgotten. */
+  async withhold<Result>(name: string, work: () => Promise<Result>): Promise<Result> {
+    this.#withheld.set(name, (this.#withheld.get(name) ?? 0) + 1);
+    this.#forget(name);
     try {
-      const isDropped = await this.#store.dropUnused(name, wallBefore, ranBefore);
-      if (isDropped) this.#kinds.delete(name);
-      return isDropped;
+      await Promise.allSettled(this.#binding.get(name) ?? []);
+      return await work();
     } finally {
-      this.#removing.delete(name);
+      // Whatever was read of bindings before is old, and whoever read it since the first time must not keep it.
+      this.#forget(name);
+      this.#peersChanged(...this.#watched.keys());
+      const left = (this.#withheld.get(name) ?? 0) - 1;
+      if (left > 0) this.#withheld.set(name, left);
+      else this.#withheld.delete(name);
     }
   }
 
+  #forget(name: string): void {
+    for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
+    this.#kinds.delete(name);
+    this.#directory.forgetPeer(name);
+  }
+
   /**
-   * Forgets a name, its bindings and its inbox; false when there is none. `end` is called when nobody can log in under
-   * it or write to it any more: it must end the session and wait until nothing is on its way to the inbox.
+   * Forgets a name, its bindings and its inbox; false when there is none. `takeOut` is called when nobody can log in under
+   * it or write to it any more: it must end the session, wait until nothing is on its way to the inbox, and take the name
+   * out of the store.
    */
-  async remove(name: string, kind: NameKind, end: () => Promise<void>): Promise<boolean> {
+  async remove(name: string, kind: NameKind, takeOut: () => Promise<boolean>): Promise<boolean> {
     if (this.#removing.has(name)) return false;
     this.#removing.add(name);
     try {
       if ((await this.#store.name(name))?.kind !== kind) return false;
-      for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
-      this.#kinds.delete(name);
-      this.#directory.forgetPeer(name);
-      await end();
-      const isRemoved = await this.#store.removeName(name);
-      for (const watch of this.#watched.get(name) ?? []) watch.isRemoved = true;
-      // Whatever was read of bindings before is old, and whoever read it since the first time must not keep it.
-      this.#directory.forgetPeer(name);
-      this.#peersChanged(...this.#watched.keys());
-      return isRemoved;
+      return await this.withhold(name, takeOut);
     } finally {
       this.#removing.delete(name);
     }

@@ -27,6 +27,7 @@ import {
   type Timer,
   type Wire,
 } from './ports.ts';
+import { Removal } from './removal.ts';
 import type { CoreOptions, Services } from './services.ts';
 import { Session } from './session.ts';
 
@@ -66,6 +67,7 @@ export class Core implements Services {
   readonly deviceLists: DeviceLists;
   readonly deviceSweep: DeviceSweep;
   readonly handover: Handover | undefined;
+  readonly removal: Removal | undefined;
   readonly createCipher: (key: Uint8Array) => Cipher;
   readonly digests: Digests;
   readonly #store: Store;
@@ -113,13 +115,15 @@ export class Core implements Services {
     this.#onFatal = ports.onFatal;
     this.#turnEnded = ports.turnEnded;
     const { cluster } = ports;
-    const { accounts, directory, delivery, counters } = this;
+    const { accounts, directory, delivery, counters, log } = this;
+    this.removal = cluster && new Removal({ cluster, time, log, withholding: this });
+    const { removal } = this;
     this.deviceSweep = new DeviceSweep({
-      ...{ store, accounts, directory, delivery, cluster, counters, time },
+      ...{ store, accounts, directory, delivery, cluster, removal, counters, time },
       ageMsMax: options.deviceAgeMsMax,
     });
     this.#cluster = cluster;
-    this.handover = cluster && new Handover(cluster, ports.time, this.directory, this.delivery);
+    this.handover = cluster && new Handover(cluster, time, directory, delivery, (name) => accounts.isWithheld(name));
     cluster?.listen({
       packet: (from, packet) => this.#packet(from, packet),
       taken: (name, token) => this.handover?.taken(name, token),
@@ -203,12 +207,27 @@ export class Core implements Services {
 
   #packet(from: string, packet: Packet): void {
     if (this.isFenced || this.delivery.routing?.packet(from, packet) !== false) return;
-    if (packet.type === 'takeOver') {
-      this.handover?.handOver(from, packet.name, packet.token).catch((error: unknown) => {
-        // Whoever asked asks again.
-        this.log.warn({ err: error, name: packet.name }, 'a name could not be handed over');
-      });
-    } else if (packet.type === 'handed') this.handover?.handed(from, packet);
+    switch (packet.type) {
+      case 'takeOver':
+        this.handover?.handOver(from, packet.name, packet.token).catch((error: unknown) => {
+          // Whoever asked asks again.
+          this.log.warn({ err: error, name: packet.name }, 'a name could not be handed over');
+        });
+        break;
+      case 'handed':
+        this.handover?.handed(from, packet);
+        break;
+      case 'removing':
+        this.removal?.asked(from, packet);
+        break;
+      case 'letGo':
+        this.removal?.letGo(from, packet);
+        break;
+      case 'removed':
+        this.removal?.over(from, packet);
+        break;
+      default:
+    }
   }
 
   get isFenced(): boolean {
@@ -276,15 +295,44 @@ export class Core implements Services {
     return result;
   }
 
-  /** Forgets a user or a device: ends its session, drops its bindings and its inbox. False when there is none. */
+  /**
+   * Forgets a user or a device: ends its session, wherever that is, drops its bindings and its inbox. False when there is
+   * none. Rejects with `ClusterAway` when another node does not let go of it.
+   */
   async removeName(name: string, kind: NameKind): Promise<boolean> {
-    // Other nodes may have a session of it, and messages on their way to it.
-    if (this.handover !== undefined) throw new Error('a cluster cannot remove names yet');
+    const { removal } = this;
     return this.accounts.remove(name, kind, async () => {
-      this.directory.get(name)?.close('removed');
       // What it left unacked is on its way to the store, and must be there before it is deleted.
-      await this.delivery.whenQuiet(name);
-      this.delivery.forgetSender(name);
+      await this.#letGo(name);
+      if (removal === undefined) return (await this.store.removeName(name)) === true;
+      const isGone = await removal.run(name, false, (others) => this.store.removeName(name, others));
+      if (isGone) this.delivery.forget(name);
+      return isGone;
+    });
+  }
+
+  async #letGo(name: string): Promise<void> {
+    this.directory.get(name)?.close('removed');
+    if (this.removal !== undefined) return this.delivery.evict(name);
+    await this.delivery.whenQuiet(name);
+    this.delivery.forgetSender(name);
+  }
+
+  // ---- a name that another node removes
+
+  isIdle(name: string): boolean {
+    const { directory, delivery, accounts } = this;
+    const isHere = directory.get(name) !== undefined || accounts.isInHand(name);
+    return !isHere && !delivery.hasMailbox(name) && !delivery.hasPending(name);
+  }
+
+  withhold(name: string, letGo: () => void, isGone: Promise<boolean | undefined>): Promise<void> {
+    return this.accounts.withhold(name, async () => {
+      const before = await this.store.name(name);
+      await this.#letGo(name);
+      letGo();
+      const isStill = async (): Promise<boolean> => (await this.store.name(name))?.createdAt === before?.createdAt;
+      if ((await isGone) ?? !(await isStill().catch(() => false))) this.delivery.forget(name);
     });
   }
 
@@ -298,6 +346,7 @@ export class Core implements Services {
     this.#isStopping = true;
     this.#checking?.cancel();
     this.deviceSweep.end();
+    this.removal?.end();
     await this.delivery.stop();
     for (const session of [...this.#sessions]) session.close('stopping');
     // What was in windows went to the store at `stop`; what came between is refused, so nothing is left to commit.

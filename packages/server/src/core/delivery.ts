@@ -559,6 +559,23 @@ export class Delivery {
     };
   }
 
+  /**
+   * A name is to be removed, whose session has ended and to which nobody may write: resolves when nothing is on its way to
+   * or from it.
+   */
+  async evict(name: string): Promise<void> {
+    this.#mailboxes.get(name)?.commitAll();
+    await this.leave(name);
+    // For what found no room nobody waits any longer.
+    this.#mailboxes.get(name)?.elsewhere?.end();
+  }
+
+  /** The name is removed, and nothing of it is on its way. */
+  forget(name: string): void {
+    if (this.#mailboxes.get(name)?.phase === 'away') this.#mailboxes.delete(name);
+    this.forgetSender(name);
+  }
+
   /** What another node knew of a name whose session is here now. */
   inherit(name: string, { settled, hadUnder, finished }: Memory): void {
     const sender = this.#senders.get(name);
@@ -616,6 +633,11 @@ export class Delivery {
   end(): void {
     this.#isStopped = true;
     this.#expiries.tell();
+  }
+
+  /** Whether anything that this name has sent is on its way. */
+  hasPending(sender: string): boolean {
+    return (this.#senders.get(sender)?.pendingMessages ?? 0) > 0;
   }
 
   /** Whether anything of this receiver is in memory. */

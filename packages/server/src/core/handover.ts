@@ -27,6 +27,7 @@ export class Handover {
   readonly #time: Time;
   readonly #directory: Directory;
   readonly #delivery: Delivery;
+  readonly #isWithheld: (name: string) => boolean;
   readonly #holds = new Map<string, Hold>();
   /** Who waits for which answer, by node, name and claim. */
   readonly #asked = new Map<string, (memory: Memory) => void>();
@@ -35,7 +36,15 @@ export class Handover {
   /** Names that are being given up. */
   readonly #leaving = new Set<Promise<void>>();
 
-  constructor(cluster: Cluster, time: Time, directory: Directory, delivery: Delivery) {
+  /** @param isWithheld whether the name is being removed */
+  constructor(
+    cluster: Cluster,
+    time: Time,
+    directory: Directory,
+    delivery: Delivery,
+    isWithheld: (name: string) => boolean = () => false,
+  ) {
+    this.#isWithheld = isWithheld;
     this.#cluster = cluster;
     this.#time = time;
     this.#directory = directory;
@@ -55,6 +64,7 @@ export class Handover {
     try {
       const { token, previous } = await this.#cluster.claim(name);
       if (token < hold.takenBy || token < hold.token) session.supersede();
+      if (this.#isWithheld(name)) session.close('removed');
       if (session.isClosed) {
         if (token > hold.token) this.#cluster.release(name, token);
         return false;

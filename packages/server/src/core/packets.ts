@@ -92,4 +92,43 @@ export interface Finished {
   readonly ago: number;
 }
 
-export type Packet = Forward | Acked | Refused | Nudge | Absent | CaughtUp | TakeOver | Handed;
+/** A name is being removed: let go of it, keep it from everybody, and say so until that is over. */
+export interface Removing {
+  readonly type: 'removing';
+  readonly name: string;
+  /** Which removal of the sending node it is. */
+  readonly removal: number;
+  /** Not where a session has the name, or a message is on its way. */
+  readonly onlyIdle: boolean;
+}
+
+/** The answer. */
+export interface LetGo {
+  readonly type: 'letGo';
+  readonly name: string;
+  readonly removal: number;
+  /** Otherwise there is something of the name, and it is to stay. */
+  readonly isDone: boolean;
+}
+
+/** The removal is over. */
+export interface Removed {
+  readonly type: 'removed';
+  readonly name: string;
+  readonly removal: number;
+  /** The name is gone, or it is as it was; `undefined` where the sending node does not know any more. */
+  readonly isGone: boolean | undefined;
+}
+
+export type Packet =
+  | Forward
+  | Acked
+  | Refused
+  | Nudge
+  | Absent
+  | CaughtUp
+  | TakeOver
+  | Handed
+  | Removing
+  | LetGo
+  | Removed;

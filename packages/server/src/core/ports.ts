@@ -146,6 +146,11 @@ export interface Cluster {
   locate(name: string): Promise<string | undefined>;
   /** Calls when a run of a node has ended, or is not sure any more of anything it holds; returns how to call it off. */
   onVoid(node: string, call: () => void): () => void;
+  /**
+   * The runs of other nodes that may have something of their own: all that have begun by now, but for those that are
+   * void. Rejects with `ClusterAway`.
+   */
+  others(): Promise<readonly string[]>;
   /** May be lost. What is not comes once, and between two nodes in the order sent. */
   send(node: string, packet: Packet): void;
 }
@@ -289,14 +294,23 @@ export interface Store {
   ): Promise<'done' | 'known' | 'unknown' | 'is a user'>;
   /**
    * Forgets a device that nobody has added, that has no secret and was not provisioned, whose inbox is empty, and that
-   * did not come, nor became known, since both these times; false when it is not such a one.
+   * did not come, nor became known, since both these times; false when it is not such a one. `others` as for `removeName`.
    */
-  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean>;
+  dropUnused(
+    name: string,
+    wallBefore: number,
+    ranBefore: number,
+    others?: readonly string[],
+  ): Promise<boolean | 'others'>;
   unbind(user: string, device: string): Promise<boolean>;
   /** The devices of a user, or the users of a device. */
   peers(name: string, kind: 'user' | 'device'): Promise<readonly string[]>;
-  /** Forgets a name with its bindings and its inbox. The caller makes sure that nothing more is stored for it. */
-  removeName(name: string): Promise<boolean>;
+  /**
+   * Forgets a name with its bindings and its inbox, all of it or nothing. The caller makes sure that nothing more is
+   * stored for it: in a cluster it names the other runs that have nothing of it any more. At one moment, it sees that no
+   * others stand (else nothing is changed: `'others'`), and that this run does; it rejects with `Fenced` when it is void.
+   */
+  removeName(name: string, others?: readonly string[]): Promise<boolean | 'others'>;
   /** Names of one kind in byte order, behind `after`. */
   list(kind: 'user' | 'device', after: string, count: number): Promise<readonly (readonly [string, NameRecord])[]>;
 

@@ -236,6 +236,14 @@ export class RedisCluster implements Cluster {
     return this.#nodes.peers.onVoid(node, call);
   }
 
+  async others(): Promise<readonly string[]> {
+    try {
+      return await this.#nodes.others();
+    } catch (error) {
+      throw new ClusterAway('the database does not tell which runs there are', { cause: error });
+    }
+  }
+
   send(node: string, packet: Packet): void {
     this.#bus.send(node, packet);
   }

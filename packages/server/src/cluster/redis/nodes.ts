@@ -95,6 +95,16 @@ export class Nodes {
     return this.#hasMet && this.#open.size > 0 && this.#closed.size === 0;
   }
 
+  /** The runs of others that may have something: what the table has not seen yet the witness knows, and the reverse. */
+  async others(): Promise<readonly string[]> {
+    const { witness, time, self } = this.#ports;
+    const others = new Set([...this.peers.alive, ...this.peers.condemned]);
+    const standing = witness && (await within(time, serverLimits.directoryTimeoutMs, witness.standing()));
+    for (const node of standing ?? []) if (!this.peers.isVoid(node)) others.add(node);
+    others.delete(self);
+    return [...others];
+  }
+
   /** Renews from now on. */
   start(): void {
     const { renewMs } = this.#ports.times;

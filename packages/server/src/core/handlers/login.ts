@@ -1,4 +1,5 @@
 import { type Envelope, Fault, OK_BODY, type RefusalName, readLogin } from '@hawser/protocol';
+import type { Verified } from '../accounts.ts';
 import type { Session } from '../session.ts';
 import { type Newcomer, serve } from './serve.ts';
 
@@ -17,20 +18,21 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
   async function verify(name: string, password: string, nack: boolean): Promise<void> {
     const verdict = await proven(session, name, password);
     if (session.isClosed) return;
-    if (verdict !== 'ok') {
+    if (typeof verdict === 'string') {
       refuseLogin(session, request, verdict, nack);
       return;
     }
+    const isStillGood = () => session.services.accounts.isStill(name, verdict);
+    const newcomer = { role: 'app', name, nack, isNew: false, isStillGood } as const;
     // Logged in already, and verified again: nothing else happens.
-    if (session.login === undefined && !(await admit(session, request, { role: 'app', name, nack, isNew: false })))
-      return;
+    if (session.login === undefined && !(await admit(session, request, newcomer))) return;
     session.services.counters.appLogins++;
     session.answer(request, OK_BODY);
     session.login?.mailbox.start();
   }
 }
 
-function proven(session: Session, name: string, password: string): Promise<'ok' | RefusalName> {
+function proven(session: Session, name: string, password: string): Promise<Verified | RefusalName> {
   return guarded(session, name, () => session.services.accounts.verify(name, password, session.place.key));
 }
 
@@ -51,7 +53,7 @@ export async function guarded<Verdict>(
     return verdict;
   } finally {
     const isWrong = verdict === 'wrongCredentials' || verdict === 'wrongSecret';
-    if (verdict === 'ok' || typeof verdict !== 'string') attempt.right();
+    if (typeof verdict !== 'string') attempt.right();
     else if (!isWrong) attempt.undone();
   }
 }

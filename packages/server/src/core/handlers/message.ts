@@ -77,6 +77,12 @@ function accept(session: Session, request: Envelope, body: MessageBody, isAllowe
   const login = session.login;
   // A session that has ended meanwhile makes no difference: what was read before stands.
   if (login === undefined) return;
+  if (session.services.accounts.isWithheld(body.to)) {
+    // Being removed, which may come to nothing: any answer but a retry notice would be taken for an ack.
+    session.services.counters.refused.busy++;
+    session.refuseMessage(request.msgId, request.isEncrypt, refusals.busy);
+    return;
+  }
   if (!isAllowed) {
     session.refuse(request, 'notAllowed');
     return;

@@ -55,7 +55,7 @@ async function load(session: Session, { role, name, isNew, isStillGood }: Newcom
     handover === undefined || isStillGood === undefined || isStillGood(),
     accounts.loadPeers(name, kind, (peers) => session.peersLoaded(peers)),
   ]);
-  if (!isGood) session.close('revoked');
+  if (!isGood) session.close(role === 'app' ? 'removed' : 'revoked');
   if (session.isClosed) return false;
   if (hasBacklog) session.login?.mailbox.hasBacklog();
   return true;

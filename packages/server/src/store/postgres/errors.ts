@@ -13,6 +13,9 @@ export const SQLSTATE = {
  */
 const AWAY_CLASSES = ['08', '25', '28', '3D', '40', '53', '55', '57', '58'];
 
+/** Runs stand that were not expected to. */
+export class OthersStand extends Error {}
+
 /** Two transactions were in each other's way: the same again may succeed. */
 export function isConflict(error: unknown): boolean {
   return error instanceof DatabaseError && error.code?.startsWith('40') === true;
@@ -25,7 +28,7 @@ export function isAnswer(error: unknown): boolean {
 
 /** A failure of the database as the core is to know it. What is no `StoreAway` must end the server. */
 export function storeError(error: unknown): Error {
-  if (error instanceof StoreAway || error instanceof Fenced) return error;
+  if (error instanceof StoreAway || error instanceof Fenced || error instanceof OthersStand) return error;
   // Whatever is no answer of the database is about the way there.
   if (!(error instanceof DatabaseError)) return new StoreAway('the database cannot be reached', { cause: error });
   const code = error.code ?? '';

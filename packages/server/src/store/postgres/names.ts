@@ -4,7 +4,9 @@ import type { DeviceRecord, Entry, NameRecord, Provision, Store } from '../../co
 import { Locks } from '../locks.ts';
 import { texts } from './arrays.ts';
 import type { Connections, Query, Row } from './connections.ts';
+import { OthersStand } from './errors.ts';
 import type { LastSeen } from './last-seen.ts';
+import type { Run } from './run.ts';
 
 type Says = Pick<DeviceRecord, 'version' | 'abilities'>;
 
@@ -31,8 +33,10 @@ export class Names {
   readonly #query: Query;
   readonly #locks = new Locks();
   readonly #lastSeen: LastSeen;
+  readonly #run: Run;
 
-  constructor(connections: Connections, lastSeen: LastSeen) {
+  constructor(connections: Connections, lastSeen: LastSeen, run: Run) {
+    this.#run = run;
     this.#connections = connections;
     this.#query = connections.query;
     this.#lastSeen = lastSeen;
@@ -115,12 +119,17 @@ export class Names {
     });
   }
 
-  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
+  dropUnused(
+    name: string,
+    wallBefore: number,
+    ranBefore: number,
+    others?: readonly string[],
+  ): Promise<boolean | 'others'> {
     return this.#locks.hold([name], async () => {
       if (!isUnused(await this.name(name), wallBefore, ranBefore)) return false;
       // That it has just come may not be written yet.
       await this.#lastSeen.write();
-      return this.#connections.change([name], async (query) => {
+      return this.#takeOut(name, others, async (query) => {
         const gone = await query(
           `DELETE FROM names WHERE name = $1 AND kind = 'device' AND secret IS NULL AND NOT provisioned
              AND greatest(created_at, last_seen_at) < $2 AND coalesce(last_seen_ran, 0) < $3
@@ -167,8 +176,31 @@ export class Names {
     return (await this.#query(PEERS[kind], [name])).map((row) => String(row.peer));
   }
 
-  remove(name: string): Promise<boolean> {
-    return this.#change([name], async (query) => {
+  /** The name goes when this run stands, and no others but these; all of it or nothing. */
+  async #takeOut(
+    name: string,
+    others: readonly string[] | undefined,
+    work: (query: Query) => Promise<boolean>,
+  ): Promise<boolean | 'others'> {
+    try {
+      return await this.#connections.change([name], async (query) => {
+        const isTakenOut = await work(query);
+        // Behind the locks of the inbox, as an append has them.
+        if (isTakenOut && others !== undefined) await this.#run.sees(query, others);
+        return isTakenOut;
+      });
+    } catch (error) {
+      if (error instanceof OthersStand) return 'others';
+      throw error;
+    }
+  }
+
+  remove(name: string, others?: readonly string[]): Promise<boolean | 'others'> {
+    return this.#locks.hold([name], () => this.#takeOut(name, others, (query) => this.#remove(query, name)));
+  }
+
+  async #remove(query: Query, name: string): Promise<boolean> {
+    {
       const gone = await query('DELETE FROM names WHERE name = $1 RETURNING 1', [name]);
       if (gone.length === 0) return false;
       await query('DELETE FROM bindings WHERE user_name = $1', [name]);
@@ -178,7 +210,7 @@ export class Names {
       await query('DELETE FROM messages WHERE inbox = $1', [inbox.id]);
       await query('DELETE FROM shares WHERE inbox = $1', [inbox.id]);
       return true;
-    });
+    }
   }
 
   async list(

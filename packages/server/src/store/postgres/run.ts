@@ -1,11 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { serverLimits } from '@hawser/protocol';
 import type { Client } from 'pg';
+import { Fenced } from '../../core/ports.ts';
 import { StoreUnusable } from '../unusable.ts';
 import { type Clock, sleep } from './clock.ts';
 import { type Connections, LOCK_CLASS, type Query, run } from './connections.ts';
+import { OthersStand } from './errors.ts';
 
 const VOID_RUNS_KEPT = '30 days';
+/** Waits for whoever must see which runs there are. */
+const BEGIN_RUN = `WITH alone AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared($2::integer, hashtext($3)))
+  INSERT INTO runs (run) SELECT $1 FROM alone ON CONFLICT DO NOTHING RETURNING 1`;
 
 /**
  * One run of a node, by a name that no other has. While it is not void it may append; once `voidRun` has resolved it never
@@ -38,9 +43,7 @@ export class Run {
     }
     if (this.#isAlone) await run(client, 'UPDATE runs SET is_void = true WHERE NOT is_void AND run <> $1', [this.name]);
     await run(client, `DELETE FROM runs WHERE is_void AND began_at < now() - interval '${VOID_RUNS_KEPT}'`, []);
-    const made = await run(client, 'INSERT INTO runs (run) VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1', [
-      this.name,
-    ]);
+    const made = await run(client, BEGIN_RUN, [this.name, LOCK_CLASS, this.#beginning]);
     if (made.length === 0) throw new StoreUnusable(`there was a run ${this.name} before, or it is void already`);
     this.#client = client;
   }
@@ -55,6 +58,23 @@ export class Run {
     };
     // It fails with its connection, after which there is another.
     again().catch(() => {});
+  }
+
+  get #beginning(): string {
+    return `begin ${this.#schema}`;
+  }
+
+  /**
+   * As the last step of a transaction: sees that this run stands, and no others but these; and that none begins before the
+   * transaction has ended. Throws `Fenced`, or `OthersStand`.
+   */
+  async sees(query: Query, others: readonly string[]): Promise<void> {
+    await query(`SELECT pg_advisory_xact_lock($1::integer, hashtext($2))`, [LOCK_CLASS, this.#beginning]);
+    const own = await query('SELECT 1 FROM runs WHERE run = $1 AND NOT is_void FOR SHARE', [this.name]);
+    if (own.length === 0) throw new Fenced('this run of the node is void');
+    const standing = await query('SELECT run FROM runs WHERE NOT is_void', []);
+    const known = new Set([this.name, ...others]);
+    if (standing.some(({ run: name }) => !known.has(String(name)))) throw new OthersStand();
   }
 
   async #lock(client: Client): Promise<boolean> {

@@ -67,7 +67,7 @@ export class PostgresStore implements ServedStore {
     this.#connections = connections;
     this.#removals = new Removals(connections, onError);
     this.#lastSeen = new LastSeen(connections, onError);
-    this.#names = new Names(connections, this.#lastSeen);
+    this.#names = new Names(connections, this.#lastSeen, run);
     this.#inboxes = new Inboxes(connections.query, this.#removals);
     this.#appender = new Appender(connections, run, this.#removals, limits, times);
     this.#time = time;
@@ -212,8 +212,13 @@ export class PostgresStore implements ServedStore {
     return this.#names.provision(name, provision, wall, which);
   }
 
-  dropUnused(name: string, wallBefore: number, ranBefore: number): Promise<boolean> {
-    return this.#names.dropUnused(name, wallBefore, ranBefore);
+  dropUnused(
+    name: string,
+    wallBefore: number,
+    ranBefore: number,
+    others?: readonly string[],
+  ): Promise<boolean | 'others'> {
+    return this.#names.dropUnused(name, wallBefore, ranBefore, others);
   }
 
   bind(user: string, device: string, wall: number, code?: string): ReturnType<Store['bind']> {
@@ -228,8 +233,8 @@ export class PostgresStore implements ServedStore {
     return this.#names.peers(name, kind);
   }
 
-  removeName(name: string): Promise<boolean> {
-    return this.#names.remove(name);
+  removeName(name: string, others?: readonly string[]): Promise<boolean | 'others'> {
+    return this.#names.remove(name, others);
   }
 
   list(kind: 'user' | 'device', after: string, count: number): ReturnType<Names['list']> {
