@@ -227,6 +227,10 @@ export const serverLimits = {
   refusedForwardsKeptMs: 10 * SECOND_MS,
   /** A route to another node that nothing goes by is forgotten after this. */
   routeIdleMs: 10 * MINUTE_MS,
+  /** Messages wait for a stream to another node for so long, which a store that is slow may take to empty. */
+  holdMsMax: SECOND_MS,
+  /** Where messages waited in vain for a stream to another node they are stored, for so long. */
+  holdAgainAfterMs: SECOND_MS,
   /** A nudge that was not answered is repeated after this, each further one twice as late. */
   nudgeAgainAfterMs: SECOND_MS,
   nudgeAgainAfterMsMax: 30 * SECOND_MS,

@@ -33,6 +33,7 @@ beforeEach(async () => {
       return owner;
     },
     onVoid: () => () => {},
+    others: async () => [],
     send: (node, packet) => void sent.push([node, packet]),
   };
   bench = await Bench.open({ cluster });

@@ -19,6 +19,12 @@ export class Elsewhere {
   readonly #delivery: Delivery;
   readonly #routing: Routing;
   #route: Route | undefined;
+  /** Wait to be forwarded, in order, when the receiver's node has read what was stored before them. */
+  #held: Message[] = NO_MESSAGES;
+  /** The receiver's node keeps up with what is stored, so that a stream may begin soon. */
+  #mayHold = false;
+  #holdFrom = 0;
+  #heldSince = 0;
 
   constructor(home: Home, delivery: Delivery, routing: Routing) {
     this.#home = home;
@@ -36,24 +42,77 @@ export class Elsewhere {
   forward(message: Message): boolean {
     const route = this.#route;
     const { msg } = message;
-    if (msg === undefined || route?.owner === undefined || !route.isDirect || !route.hasRoom(message.size))
-      return false;
+    if (msg === undefined || route?.owner === undefined) return false;
+    if (!route.isDirect) return this.#hold(message);
+    if (!route.hasRoom(message.size)) return false;
     this.#routing.send(route.owner, route.forward(message, msg, this.#delivery.time.now()));
     this.#delivery.counters.forwarded++;
     return true;
   }
 
-  /** What was forwarded and is not acked is stored, in order. */
+  /**
+   * Has the message wait for the stream. Were it stored like those before it, its sender would be acked and send the next, and
+   * as long as that goes on without a pause nothing would ever go directly.
+   */
+  #hold(message: Message): boolean {
+    if (!this.#mayHold || this.#held.length >= serverLimits.windowMessagesMax) return false;
+    if (this.#held.length === 0) {
+      this.#held = [];
+      this.#heldSince = this.#delivery.time.now();
+    }
+    this.#held.push(message);
+    return true;
+  }
+
+  /** What was held is stored, in order. */
+  #letGo(): void {
+    this.#mayHold = false;
+    const held = this.#held;
+    this.#held = NO_MESSAGES;
+    for (const message of held) if (message.stage === stage.accepted) this.#home.commit(message);
+  }
+
+  /** The stream has begun. */
+  #forwardHeld(): void {
+    const held = this.#held;
+    this.#held = NO_MESSAGES;
+    this.#mayHold = false;
+    const waiting = held.filter((message) => message.stage === stage.accepted);
+    for (let i = 0; i < waiting.length; i++) {
+      const message = waiting[i]!;
+      if (this.forward(message)) this.#delivery.persistLater(message);
+      else {
+        this.endStream();
+        for (const each of waiting.slice(i)) this.#home.commit(each);
+        return;
+      }
+    }
+  }
+
+  /** What was forwarded and is not acked is stored, in order, and so is what was held. */
   endStream(): void {
     if (this.#route === undefined) return;
+    this.#letGo();
     for (const message of this.#route.end()) if (message.stage === stage.accepted) this.#home.commit(message);
   }
 
-  /** A forwarded message was not acked in time. */
+  /** A message was not acked in time, or its sender is leaving. */
   persist(message: Message): void {
-    if (this.#route?.isStreaming(message)) this.endStream();
+    if (this.#held.includes(message)) this.#persistHeld(message);
+    else if (this.#route?.isStreaming(message)) this.endStream();
     // There was no room for it in the inbox: there may be by now.
     else if (message.sender !== undefined) this.#home.commit(message);
+  }
+
+  /** Where the store is slow it is to have less to do, not more: what waits goes on waiting, but not for long. */
+  #persistHeld(message: Message): void {
+    const now = this.#delivery.time.now();
+    if (message.sender?.isLeaving !== true && now - this.#heldSince < serverLimits.holdMsMax) {
+      this.#delivery.persistLater(message);
+      return;
+    }
+    this.#holdFrom = now + serverLimits.holdAgainAfterMs;
+    this.#letGo();
   }
 
   /** Whether the receiver may yet ack a message that could not be stored. */
@@ -149,6 +208,7 @@ export class Elsewhere {
   /** The receiver is here, or nowhere. */
   end(): void {
     if (this.#route === undefined) return;
+    this.#letGo();
     this.#giveUp(0);
     this.#route = undefined;
     this.#routing.hasNoRoute(this);
@@ -162,9 +222,14 @@ export class Elsewhere {
     route.silentSince = 0;
     if (route.isDirect) return;
     // What may still be stored must have been read before a stream begins: its acks are not known for longer.
-    if (this.#home.isCommitting || !route.isIdle || news < route.news) return;
+    const now = this.#delivery.time.now();
+    if (this.#home.isCommitting || !route.isIdle || news < route.news) {
+      this.#mayHold = now >= this.#holdFrom;
+      return;
+    }
     route.begin(stream);
-    route.usedAt = this.#delivery.time.now();
+    route.usedAt = now;
+    this.#forwardHeld();
   }
 
   refused(node: string, { stream, seq }: Refused): void {
@@ -193,7 +258,9 @@ export class Elsewhere {
    */
   absent(node: string): void {
     const route = this.#route;
-    if (route === undefined || route.isDirect || route.owner !== node || this.#home.isCommitting) return;
+    if (route === undefined || route.isDirect || route.owner !== node) return;
+    this.#letGo();
+    if (this.#home.isCommitting) return;
     if (route.ownerAsOf >= route.news) {
       this.end();
       return;
@@ -209,3 +276,5 @@ export class Elsewhere {
     }
   }
 }
+
+const NO_MESSAGES: Message[] = [];

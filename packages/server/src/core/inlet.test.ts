@@ -49,6 +49,14 @@ test('a stream that has not begun is granted once more under its number, one tha
   assert.notEqual(grant(), first);
 });
 
+test('a stream that a sender would be late for is not granted once more: a new one is, and takes what comes', () => {
+  const first = grant();
+  inlet.read('ann');
+  const second = grant();
+  assert.notEqual(second, first);
+  assert.equal(inlet.admit(forward(second, 0), 'a'), 'next');
+});
+
 test('what still comes of a sender of whom something was read from the store is late', () => {
   const stream = grant();
   assert.equal(inlet.admit(forward(stream, 0), 'a'), 'next');

@@ -41,7 +41,8 @@ export class Inlet {
   /** The number of the stream that a node may begin. */
   grant(node: string, newNumber: () => number): number {
     const known = this.#streams.get(node);
-    if (known !== undefined && !known.isRefused && known.next === 0) return known.number;
+    // Who was late for the last one need not be for a new one, which begins behind all that has been read by now.
+    if (known !== undefined && !known.isRefused && known.next === 0 && known.late.size === 0) return known.number;
     const number = newNumber();
     this.#streams.set(node, {
       number,

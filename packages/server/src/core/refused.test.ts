@@ -28,6 +28,7 @@ beforeEach(async () => {
     release: () => {},
     locate: async () => undefined,
     onVoid: () => () => {},
+    others: async () => [],
     send: (_, packet) => void sent.push(packet),
   };
   bench = await Bench.open({ cluster, inboxMessagesMax: 4 });
