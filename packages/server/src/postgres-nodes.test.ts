@@ -2,6 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import { Postgres, postgresFolder } from '../../../scripts/postgres.ts';
 import { APPEND, Fenced, type StoredMessage } from './core/ports.ts';
 import { ids, newMessage, randomFrom, type WholeMessage } from './store/contract-harness.ts';
@@ -35,6 +37,31 @@ function inbox(store: PostgresStore, receiver: string): Promise<readonly StoredM
 }
 
 describe('nodes on one PostgreSQL', { skip }, () => {
+  test('nodes that begin one after the other on a store that rested agree on how long it has been in service', async () => {
+    const options = {
+      url: server.url(),
+      schema: 'service_time',
+      log,
+      onError: (error: unknown) => console.error(error),
+    };
+    const first = await PostgresStore.open({ ...options, run: 'first' });
+    await first.close();
+    const client = new pg.Client(server.url());
+    await client.connect();
+    const { rows } = await client.query<{ ran: number }>(
+      `UPDATE service_time.service SET noted_at = now() - interval '1 hour' RETURNING ran`,
+    );
+    await client.end();
+    const rested = Number(rows[0]?.ran);
+    const second = await PostgresStore.open({ ...options, run: 'second' });
+    const from = second.ran();
+    assert.ok(from - rested < 60_000, 'the hour in which nobody served does not count');
+    while (second.ran() < from + 1500) await sleep(50);
+    const third = await PostgresStore.open({ ...options, run: 'third' });
+    assert.ok(Math.abs(third.ran() - second.ran()) < 1000, `${third.ran() - second.ran()} ms apart`);
+    await Promise.all([second.close(), third.close()]);
+  });
+
   for (const seed of seeds) {
     test(`they keep order, and whoever has read a position has seen all before it (HAWSER_SEED=${seed})`, async () => {
       const nodes = await openNodes(3, `order_${seed}`, { messagesMax: 1e6, bytesMax: 1e9, senderShare: 2 });

@@ -102,6 +102,8 @@ export class PostgresStore implements ServedStore {
       const time = await ServiceTime.open(connections);
       const store = new PostgresStore(options, connections, run, time);
       await store.#appender.begin();
+      // Those that open it next count on from here: else they would be behind, and leap when they are told.
+      await time.note();
       await refuseUnfinishedMove(connections);
       return store;
     } catch (error) {
