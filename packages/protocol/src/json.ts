@@ -51,11 +51,15 @@ export function scanString(bytes: Uint8Array, at: number): number {
   if (bytes[at] !== QUOTE) return NOT_FOUND;
   stringEscaped = false;
   let i = at + 1;
-  let plainTo = i + LOOKED_AT_ONE_BY_ONE;
+  let stretch = LOOKED_AT_ONE_BY_ONE;
+  let stretchEnd = i + stretch;
   for (;;) {
-    if (i >= plainTo) {
-      i = skipPlain(bytes, i);
-      plainTo = i + LOOKED_AT_ONE_BY_ONE;
+    if (i >= stretchEnd) {
+      const from = i;
+      i = skipPlain(bytes, from);
+      // Where few are plain it is seldom looked for them.
+      if (i - from < LOOKED_AT_ONE_BY_ONE) stretch *= 2;
+      stretchEnd = i + stretch;
     }
     if (i >= bytes.length) return NOT_FOUND;
     const c = bytes[i]!;

@@ -5,6 +5,8 @@ import { Committer } from './committer.ts';
 import { Message } from './message.ts';
 import type { NewMessage, Store, Time } from './ports.ts';
 
+const PERSIST_AFTER_MS = 100;
+
 const {
   commitsAtOnceMax,
   commitsCountedForMs,
@@ -49,11 +51,16 @@ class Bench {
         return { cancel };
       },
     };
-    this.committer = new Committer(store as unknown as Store, time as unknown as Time, {
-      committed: (message) => this.committed.push(message.msgId),
-      cancelled: () => {},
-      failed: (_, error) => assert.fail(String(error)),
-    });
+    this.committer = new Committer(
+      store as unknown as Store,
+      time as unknown as Time,
+      {
+        committed: (message) => this.committed.push(message.msgId),
+        cancelled: () => {},
+        failed: (_, error) => assert.fail(String(error)),
+      },
+      PERSIST_AFTER_MS,
+    );
   }
 
   add(count = 1, bytes = 1): Message[] {

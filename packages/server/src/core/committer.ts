@@ -17,14 +17,15 @@ export interface CommitOutcome {
  * of `add`, so a crash leaves a prefix.
  *
  * A commit costs much more than a message in it. So when small ones follow one another, each waits a few milliseconds
- * for more to go with it, and longer while the server has no time to spare; a message that comes alone, or one of a few,
- * never does.
+ * for more to go with it; a message that comes alone, or one of a few, never does. While the server has no time to spare
+ * every small one keeps a longer distance from the one before.
  */
 export class Committer {
   readonly #store: Store;
   readonly #time: Time;
   readonly #cluster: Cluster | undefined;
   readonly #outcome: CommitOutcome;
+  readonly #spacingBusyMs: number;
   #queue: (Message | undefined)[] = [];
   #taken = 0;
   #queuedBytes = 0;
@@ -36,11 +37,12 @@ export class Committer {
   #counted = 0;
   #idle: (() => void)[] = [];
 
-  constructor(store: Store, time: Time, outcome: CommitOutcome, cluster?: Cluster) {
+  constructor(store: Store, time: Time, outcome: CommitOutcome, persistAfterMs: number, cluster?: Cluster) {
     this.#store = store;
     this.#time = time;
     this.#cluster = cluster;
     this.#outcome = outcome;
+    this.#spacingBusyMs = Math.min(serverLimits.commitSpacingBusyMs, persistAfterMs / 2);
   }
 
   add(message: Message): void {
@@ -91,7 +93,7 @@ export class Committer {
   get #waitMs(): number {
     if (this.#isLarge || this.#idle.length > 0) return 0;
     const now = this.#time.now();
-    if (this.#time.isBusy()) return this.#begunAt + serverLimits.commitSpacingBusyMs - now;
+    if (this.#time.isBusy()) return this.#begunAt + this.#spacingBusyMs - now;
     if (now - this.#countedFrom >= serverLimits.commitsCountedForMs) {
       this.#countedFrom = now;
       this.#counted = 0;

@@ -100,7 +100,7 @@ export class Delivery {
       cancelled: (message) => message.mailbox.notStored(message),
       failed: (messages, error) => this.#commitFailed(messages, error),
     };
-    this.#committer = new Committer(ports.store, ports.time, outcome, cluster);
+    this.#committer = new Committer(ports.store, ports.time, outcome, ports.options.persistAfterMs, cluster);
   }
 
   // ---- sessions

@@ -56,7 +56,7 @@ export class LevelStore implements ServedStore {
     this.#writer = new Writer(db, options.onError);
     this.#log = options.log;
     this.#aside = new Aside(options.log);
-    this.#owners = new Owners(db, this.#writer, options.ownersLookupsMax);
+    this.#owners = new Owners(db, this.#writer, options.log, options.ownersLookupsMax);
     this.#names = new Names(db, this.#writer, this.#aside, this.#owners);
     this.#inboxes = new Inboxes({
       db,

@@ -1,13 +1,19 @@
 import { encodeText, serverLimits } from '@hawser/protocol';
+import type { Log } from '../core/ports.ts';
 import { range, space } from './record.ts';
 import type { LevelDb, Operation, Writer } from './writer.ts';
 
 const OWNED = [space.binding, space.reverse, space.segment] as const;
 const OWNED_BYTES: readonly number[] = OWNED.map((kind) => kind.charCodeAt(0));
 const NUL = 0;
+type Snapshot = ReturnType<LevelDb['snapshot']>;
+
 /** Bits of a name in the filter: with ten bits of the filter to a name one stranger in 85 passes for an owner. */
 const BITS_PER_NAME = 4;
 const KEYS_AT_ONCE = 500;
+const NOTHING = new Uint8Array(0);
+/** No name is empty. */
+const NOBODY = NOTHING;
 
 /**
  * Who may have bindings or messages, in a filter of fixed size (Bloom, "Space/time trade-offs in hash coding", CACM 13 (7),
@@ -19,6 +25,7 @@ const KEYS_AT_ONCE = 500;
 export class Owners {
   readonly #db: LevelDb;
   readonly #writer: Writer;
+  readonly #log: Pick<Log, 'warn'>;
   readonly #lookups: number;
   readonly #bits: number;
   #filter: Uint8Array | undefined;
@@ -30,11 +37,13 @@ export class Owners {
   constructor(
     db: LevelDb,
     writer: Writer,
+    log: Pick<Log, 'warn'>,
     lookups: number = serverLimits.ownersLookupsMax,
     bytes: number = serverLimits.ownersFilterBytes,
   ) {
     this.#db = db;
     this.#writer = writer;
+    this.#log = log;
     this.#lookups = lookups;
     this.#bits = bytes * 8;
   }
@@ -64,28 +73,45 @@ export class Owners {
     try {
       this.#filter = new Uint8Array(this.#bits / 8);
       this.#writer.watch((operations) => this.note(operations));
-      // What was on its way before it was watched must be there to be read.
-      await this.#writer.flush();
-      for (const kind of OWNED) await this.#read(kind);
-      this.#isWhole = !this.#isStopped;
-    } catch {
-      // A store that cannot be read says so where somebody needs what cannot be read; names are looked for one by one.
+      // Behind what was on its way before it was watched, which must be there to be read.
+      await this.#writer.write([]);
+      await using snapshot = this.#db.snapshot();
+      for (const kind of OWNED) {
+        // One damaged key can hide others, but not the same ones from both sides.
+        const [up, down] = [await this.#read(kind, snapshot, false), await this.#read(kind, snapshot, true)];
+        if (this.#isStopped) return;
+        if (up !== down) throw new Error(`read upwards ${up} names own something, downwards ${down}`);
+      }
+      this.#isWhole = true;
+    } catch (error) {
+      this.#filter = undefined;
+      this.#writer.watch(() => {});
+      this.#log.warn({ err: error }, 'no filter of owners could be made: each new name is looked for');
     }
   }
 
-  async #read(kind: string): Promise<void> {
-    const keys = this.#db.keys(range(encodeText(kind)));
+  /** Returns how many owners there are. */
+  async #read(kind: string, snapshot: Snapshot, reverse: boolean): Promise<number> {
+    const keys = this.#db.keys({ ...range(encodeText(kind)), reverse, snapshot });
+    let count = 0;
+    let last: Uint8Array = NOBODY;
     try {
       while (!this.#isStopped) {
         const some = await keys.nextv(KEYS_AT_ONCE);
-        if (some.length === 0) return;
-        for (const key of some) this.#add(ownerIn(key));
+        if (some.length === 0) break;
+        for (const key of some) {
+          const owner = ownerIn(key);
+          if (Buffer.compare(owner, last) === 0) continue;
+          last = owner;
+          count++;
+          this.#add(owner);
+        }
         // One that has very much is passed over.
-        const owner = ownerIn(some.at(-1)!);
-        if (some.length === KEYS_AT_ONCE && Buffer.compare(owner, ownerIn(some[0]!)) === 0) {
-          keys.seek(Buffer.concat([encodeText(kind), owner, Uint8Array.of(NUL + 1)]));
+        if (some.length > 1 && Buffer.compare(ownerIn(some[0]!), last) === 0) {
+          keys.seek(Buffer.concat([encodeText(kind), last, reverse ? NOTHING : Uint8Array.of(NUL + 1)]));
         }
       }
+      return count;
     } finally {
       await keys.close();
     }

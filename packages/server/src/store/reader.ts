@@ -36,9 +36,15 @@ export class Reader {
         const values = await this.#db.getMany(some.map(({ key }) => key));
         for (const [i, { resolve }] of some.entries()) resolve(values[i]);
       } catch (error) {
-        for (const { reject } of some) reject(error);
+        if (some.length === 1) some[0]!.reject(error);
+        else await this.#readAlone(some);
       }
     }
     this.#reads--;
+  }
+
+  /** One record that cannot be read is nobody else's trouble. */
+  async #readAlone(some: readonly Waiting[]): Promise<void> {
+    await Promise.all(some.map(({ key, resolve, reject }) => this.#db.get(key).then(resolve, reject)));
   }
 }
