@@ -103,8 +103,9 @@ function isOfTable(name: string): boolean {
   return ['renew', 'condemn', 'mark', 'forget', 'open', 'meet', 'look'].includes(name);
 }
 
-/** Fields of a hash come in any order. */
+/** Fields of a hash come in any order; of a server's memory its policy counts. */
 function inOrder(answer: unknown, name: string): unknown {
+  if (name === 'memory') return /^maxmemory_policy:(\S+)/m.exec(String(answer))?.[1];
   if (!Array.isArray(answer)) return answer;
   const words = answer.map(String);
   if (name === 'claim') return [...words.slice(0, 3), ...words.slice(3).sort()];

@@ -142,6 +142,7 @@ const models: readonly (readonly [scripts.Script, Model])[] = [
     },
   ],
   [scripts.look, ({ keys }, key) => [...keys.hash(key)].flat()],
+  [scripts.memory, () => 'maxmemory_policy:noeviction\r\n'],
   [
     scripts.order,
     ({ keys }, key, [order = '', keptMs = '']) => {
