@@ -195,8 +195,8 @@ export const bugs = {
     target: 'stateful',
     within: 1_000,
     file: `${CORE}/accounts.ts`,
-    from: 'if (!verified || !isThere',
-    to: 'if (!isThere',
+    from: 'if (record === undefined || !verified || !isThere',
+    to: 'if (record === undefined || !isThere',
   },
   'passwords in the clear': {
     target: 'stateful',

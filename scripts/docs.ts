@@ -89,8 +89,8 @@ function readReasons(): Map<string, string> {
   const reasons = new Map<string, string>();
   let reason = '';
   for (const line of readFileSync(join(root, LIMITS_SOURCE), 'utf8').split('\n')) {
-    const comment = /^ {2}\/\*\* (.*) \*\/$/.exec(line)?.[1];
-    const name = /^ {2}(\w+): /.exec(line)?.[1];
+    const comment = /^ {2,4}\/\*\* (.*) \*\/$/.exec(line)?.[1];
+    const name = /^ {2,4}(\w+): /.exec(line)?.[1];
     if (name !== undefined) reasons.set(name, reason);
     else reason = comment ?? '';
   }

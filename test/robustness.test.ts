@@ -31,7 +31,7 @@ let app: Client;
 let device: Client;
 
 before(async () => {
-  server = await startServer({ args: ['--inbox-messages', '100000'] });
+  server = await startServer({ args: ['--inbox-messages', '100000', '--handshakes-per-address', '10000'] });
   if (noProc === false) descriptorsBefore = await warmUp(server);
   app = await newApp(server, { autoAck: true, encrypt: true });
   device = await newDevice(server, { autoAck: true });
