@@ -300,7 +300,7 @@ describe('nodes of a cluster', { skip }, () => {
     assert.equal((await device.waitClosed()).how, 'fin');
     using later = await deviceAgain(b, device.name);
     assert.equal((await later.received(1))[0]?.msgid, sent);
-    assert.equal(await stopping, 0);
+    assert.equal(await stopping, 0, node.logs().slice(-10).join('\n'));
     await eventually(
       () => acks(app).has(sent),
       () => 'the ack',
