@@ -79,6 +79,7 @@ export class Core implements Services {
   #unfinishedBytes = 0;
   #checking: Timer | undefined;
   #isStopping = false;
+  #hasStopped = false;
   #isFatal = false;
   #agedAt: number;
 
@@ -233,7 +234,8 @@ export class Core implements Services {
   get isFenced(): boolean {
     if (this.#cluster === undefined || this.#isFatal) return this.#isFatal;
     if (this.time.now() < this.#cluster.heldUntil) return false;
-    this.#fail(new Fenced('this node could not renew what it holds'));
+    // One that has stopped has given up what it held: what still comes is too late, and nothing is wrong.
+    if (!this.#hasStopped) this.#fail(new Fenced('this node could not renew what it holds'));
     return true;
   }
 
@@ -353,6 +355,7 @@ export class Core implements Services {
     await this.delivery.whenCommitted();
     await this.handover?.whenGivenUp();
     this.delivery.end();
+    this.#hasStopped = true;
   }
 
   get store(): Store {
