@@ -51,7 +51,7 @@ const LONGEST = [
 ];
 const TEST_TIMEOUT_MS = 120_000;
 /** How long the process of a test file may go on after its last test has ended. */
-const OPEN_HANDLE_MS = 15_000;
+const OPEN_HANDLE_MS = 60_000;
 /** How long a test file may say nothing while a test is running. It ends an endless loop, which no timeout can. */
 const SILENCE_MS = 600_000;
 const FOLDER = 'hawser-tests-';

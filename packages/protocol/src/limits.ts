@@ -208,10 +208,10 @@ export const serverLimits = /* @__PURE__ */ (() =>
     commitSpacingMs: 5,
     /**
      * While the event loop works for so much of its time, a commit of few messages begins so long after the one before: it
-     * would take from everybody else what a commit costs. Looked at every so often. No longer than half of the time after which
-     * a push that is not acked joins a commit: receivers that come go live between two commits.
+     * would take from everybody else what a commit costs. Looked at every so often. Where a receiver waits for a commit to go
+     * live, none waits.
      */
-    commitSpacingBusyMs: 15,
+    commitSpacingBusyMs: 40,
     loopBusyPercent: 85,
     loopBusyCheckMs: 100,
     /** A commit of so many messages, or bytes, does not wait. */

@@ -5,8 +5,6 @@ import { Committer } from './committer.ts';
 import { Message } from './message.ts';
 import type { NewMessage, Store, Time } from './ports.ts';
 
-const PERSIST_AFTER_MS = 100;
-
 const {
   commitsAtOnceMax,
   commitsCountedForMs,
@@ -51,16 +49,11 @@ class Bench {
         return { cancel };
       },
     };
-    this.committer = new Committer(
-      store as unknown as Store,
-      time as unknown as Time,
-      {
-        committed: (message) => this.committed.push(message.msgId),
-        cancelled: () => {},
-        failed: (_, error) => assert.fail(String(error)),
-      },
-      PERSIST_AFTER_MS,
-    );
+    this.committer = new Committer(store as unknown as Store, time as unknown as Time, {
+      committed: (message) => this.committed.push(message.msgId),
+      cancelled: () => {},
+      failed: (_, error) => assert.fail(String(error)),
+    });
   }
 
   add(count = 1, bytes = 1): Message[] {
@@ -211,4 +204,21 @@ test('what is acked while a commit waits is not written', async () => {
   bench.pass(commitSpacingMs);
   await bench.committer.whenIdle();
   assert.equal(bench.commits.length, commitsAtOnceMax + 1);
+});
+
+test('a commit for which somebody waits does not wait for more, the next one does again', async () => {
+  const bench = new Bench();
+  bench.isBusy = true;
+  await bench.commitsInTurn(1);
+  bench.add();
+  bench.pass(1);
+  bench.committer.hurry();
+  bench.pass(0);
+  assert.deepEqual(bench.commits.at(-1), { msgIds: ['m1'], at: 1 });
+  await bench.sync();
+  bench.add();
+  bench.pass(commitSpacingBusyMs - 1);
+  assert.equal(bench.commits.length, 2);
+  bench.pass(1);
+  assert.deepEqual(bench.commits.at(-1), { msgIds: ['m2'], at: 1 + commitSpacingBusyMs });
 });

@@ -6,8 +6,6 @@ import { Message } from './message.ts';
 import { APPEND } from './ports.ts';
 import { Bench, series } from './testing/bench.ts';
 
-const PERSIST_AFTER_MS = 100;
-
 const { commitMessagesMax, commitBytesMax } = serverLimits;
 
 let bench: Bench;
@@ -18,16 +16,11 @@ let said: string[];
 beforeEach(async () => {
   bench = await Bench.open({ inboxMessagesMax: 10_000 });
   said = [];
-  committer = new Committer(
-    bench.store,
-    bench.time,
-    {
-      committed: ({ msgId }, result) => said.push(`${msgId} ${result > 0 ? 'stored' : result}`),
-      cancelled: ({ msgId }) => said.push(`${msgId} cancelled`),
-      failed: (messages) => said.push(`${messages.map(({ msgId }) => msgId)} failed`),
-    },
-    PERSIST_AFTER_MS,
-  );
+  committer = new Committer(bench.store, bench.time, {
+    committed: ({ msgId }, result) => said.push(`${msgId} ${result > 0 ? 'stored' : result}`),
+    cancelled: ({ msgId }) => said.push(`${msgId} cancelled`),
+    failed: (messages) => said.push(`${messages.map(({ msgId }) => msgId)} failed`),
+  });
 });
 
 function add(msgId: string, bytes = 2, fill = 0): Message {

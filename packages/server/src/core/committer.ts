@@ -25,7 +25,6 @@ export class Committer {
   readonly #time: Time;
   readonly #cluster: Cluster | undefined;
   readonly #outcome: CommitOutcome;
-  readonly #spacingBusyMs: number;
   #queue: (Message | undefined)[] = [];
   #taken = 0;
   #queuedBytes = 0;
@@ -35,14 +34,15 @@ export class Committer {
   #begunAt = Number.NEGATIVE_INFINITY;
   #countedFrom = Number.NEGATIVE_INFINITY;
   #counted = 0;
+  /** The next commit is waited for. */
+  #isHurried = false;
   #idle: (() => void)[] = [];
 
-  constructor(store: Store, time: Time, outcome: CommitOutcome, persistAfterMs: number, cluster?: Cluster) {
+  constructor(store: Store, time: Time, outcome: CommitOutcome, cluster?: Cluster) {
     this.#store = store;
     this.#time = time;
     this.#cluster = cluster;
     this.#outcome = outcome;
-    this.#spacingBusyMs = Math.min(serverLimits.commitSpacingBusyMs, persistAfterMs / 2);
   }
 
   add(message: Message): void {
@@ -51,6 +51,12 @@ export class Committer {
     this.#queuedBytes += message.size;
     if (this.#state === 'idle') this.#beginSoon();
     else if (this.#state === 'waiting' && this.#isLarge) this.#waitNoLonger();
+  }
+
+  /** What waits is written without waiting for more: a receiver cannot go live before. */
+  hurry(): void {
+    this.#isHurried = true;
+    if (this.#state === 'waiting') this.#waitNoLonger();
   }
 
   /** Resolves when nothing waits and nothing is being written. */
@@ -91,9 +97,9 @@ export class Committer {
 
   /** How long the next commit is to wait for more to go with it. */
   get #waitMs(): number {
-    if (this.#isLarge || this.#idle.length > 0) return 0;
+    if (this.#isLarge || this.#isHurried || this.#idle.length > 0) return 0;
     const now = this.#time.now();
-    if (this.#time.isBusy()) return this.#begunAt + this.#spacingBusyMs - now;
+    if (this.#time.isBusy()) return this.#begunAt + serverLimits.commitSpacingBusyMs - now;
     if (now - this.#countedFrom >= serverLimits.commitsCountedForMs) {
       this.#countedFrom = now;
       this.#counted = 0;
@@ -109,6 +115,7 @@ export class Committer {
       return;
     }
     this.#state = 'writing';
+    this.#isHurried = false;
     this.#begunAt = this.#time.now();
     this.#counted++;
     this.#append(batch).then(

@@ -100,7 +100,7 @@ export class Delivery {
       cancelled: (message) => message.mailbox.notStored(message),
       failed: (messages, error) => this.#commitFailed(messages, error),
     };
-    this.#committer = new Committer(ports.store, ports.time, outcome, ports.options.persistAfterMs, cluster);
+    this.#committer = new Committer(ports.store, ports.time, outcome, cluster);
   }
 
   // ---- sessions
@@ -648,6 +648,11 @@ export class Delivery {
   /** Resolves when nothing is on its way to this receiver's inbox. */
   async whenQuiet(receiver: string): Promise<void> {
     await this.#mailboxes.get(receiver)?.whenQuiet();
+  }
+
+  /** A receiver waits for its commits to go live. */
+  hurry(): void {
+    this.#committer.hurry();
   }
 
   /** Resolves when nothing is on its way to the store. */

@@ -215,6 +215,7 @@ export class Mailbox {
       this.#committingPushed++;
     }
     this.#delivery.commit(message);
+    if (this.phase === 'joining') this.#delivery.hurry();
   }
 
   // ---- what the committer says
@@ -483,7 +484,10 @@ export class Mailbox {
     const session = this.#session;
     if (session === undefined || this.phase === 'live' || this.#paging || !this.#gateOpen) return;
     if (this.#committingPushed > 0 || session.isCongested) return;
-    if (this.phase === 'joining' && this.#committing > 0) return;
+    if (this.phase === 'joining' && this.#committing > 0) {
+      this.#delivery.hurry();
+      return;
+    }
     const count = serverLimits.windowMessagesMax - this.#window.size - this.#held.length;
     const bytes = serverLimits.windowBytesMax - this.#movingBytes;
     // Not for every single ack, but for a part of what moves: places held by what is never acked do not count.
