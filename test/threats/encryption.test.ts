@@ -22,7 +22,7 @@ const folder = mkdtempSync(join(tmpdir(), 'hawser-threats-'));
 let server: Server;
 before(async () => {
   const certificate = writeCertificate(folder, authority.issue({ hosts: ['hawser.test'] }));
-  server = await startServer({ args: ['--tls-port', '0', ...certificate] });
+  server = await startServer({ args: ['--tls-port', '0', '--handshakes-per-address', '10000', ...certificate] });
 });
 after(async () => {
   await server?.[Symbol.asyncDispose]();
