@@ -208,8 +208,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     commitSpacingMs: 5,
     /**
      * While the event loop works for so much of its time, a commit of few messages begins so long after the one before: it
-     * would take from everybody else what a commit costs. Looked at every so often. Where a receiver waits for a commit to go
-     * live, none waits.
+     * would take from everybody else what a commit costs. Looked at every so often. A commit for which a receiver waits to
+     * go live is not held up by that.
      */
     commitSpacingBusyMs: 40,
     loopBusyPercent: 85,

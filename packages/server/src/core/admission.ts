@@ -59,8 +59,8 @@ export class Place {
 
 /**
  * Which connections are accepted. Each address has so many, and so many new ones a second; of those in all as many as it
- * has used fewer than are left. Those that have not logged in
- * are bounded apart, so that sockets on which nothing happens never take the room of those who mean to log in.
+ * has used fewer than are left. Those that have not logged in are bounded apart, so that sockets on which nothing happens
+ * never take the room of those who mean to log in.
  */
 export class Admission {
   readonly #limits: AbuseLimits;

@@ -206,7 +206,7 @@ test('what is acked while a commit waits is not written', async () => {
   assert.equal(bench.commits.length, commitsAtOnceMax + 1);
 });
 
-test('a commit for which somebody waits does not wait for more, the next one does again', async () => {
+test('a commit for which a receiver waits is not held up for the server being busy, the next one is again', async () => {
   const bench = new Bench();
   bench.isBusy = true;
   await bench.commitsInTurn(1);
@@ -221,4 +221,23 @@ test('a commit for which somebody waits does not wait for more, the next one doe
   assert.equal(bench.commits.length, 2);
   bench.pass(1);
   assert.deepEqual(bench.commits.at(-1), { msgIds: ['m2'], at: 1 + commitSpacingBusyMs });
+});
+
+test('commits for which receivers wait, one after the other, keep the distance that small ones keep', async () => {
+  const bench = new Bench();
+  bench.isBusy = true;
+  for (let i = 0; i < commitsAtOnceMax; i++) {
+    bench.add();
+    bench.committer.hurry();
+    bench.pass(0);
+    await bench.sync();
+  }
+  assert.equal(bench.commits.length, commitsAtOnceMax);
+  bench.add();
+  bench.committer.hurry();
+  bench.pass(commitSpacingMs - 1);
+  bench.committer.hurry();
+  assert.equal(bench.commits.length, commitsAtOnceMax);
+  bench.pass(1);
+  assert.deepEqual(bench.commits.at(-1), { msgIds: [`m${commitsAtOnceMax}`], at: commitSpacingMs });
 });

@@ -34,7 +34,7 @@ export class Committer {
   #begunAt = Number.NEGATIVE_INFINITY;
   #countedFrom = Number.NEGATIVE_INFINITY;
   #counted = 0;
-  /** The next commit is waited for. */
+  /** The next commit is waited for by a receiver. */
   #isHurried = false;
   #idle: (() => void)[] = [];
 
@@ -53,8 +53,9 @@ export class Committer {
     else if (this.#state === 'waiting' && this.#isLarge) this.#waitNoLonger();
   }
 
-  /** What waits is written without waiting for more: a receiver cannot go live before. */
+  /** A receiver cannot go live before what waits is written: that waits as it does while the server has time to spare. */
   hurry(): void {
+    if (this.#isHurried) return;
     this.#isHurried = true;
     if (this.#state === 'waiting') this.#waitNoLonger();
   }
@@ -97,9 +98,9 @@ export class Committer {
 
   /** How long the next commit is to wait for more to go with it. */
   get #waitMs(): number {
-    if (this.#isLarge || this.#isHurried || this.#idle.length > 0) return 0;
+    if (this.#isLarge || this.#idle.length > 0) return 0;
     const now = this.#time.now();
-    if (this.#time.isBusy()) return this.#begunAt + serverLimits.commitSpacingBusyMs - now;
+    if (this.#time.isBusy() && !this.#isHurried) return this.#begunAt + serverLimits.commitSpacingBusyMs - now;
     if (now - this.#countedFrom >= serverLimits.commitsCountedForMs) {
       this.#countedFrom = now;
       this.#counted = 0;

@@ -1,7 +1,7 @@
 /**
  * 64 bits of a msgId, in two halves. Two ids of one sender come out alike once in 2⁶⁴; whoever makes such ids on purpose can
- * only have messages of its own refused, as long as ids of several senders are told apart by more. All nodes compute the same. It keeps what it computed last, so that whoever
- * needs it in the course of one message asks again for nothing.
+ * only have messages of its own refused, as long as ids of several senders are told apart by more. All nodes compute the
+ * same. It keeps what it computed last, so that whoever needs it in the course of one message asks again for nothing.
  */
 class Digest {
   low = 0;

@@ -114,7 +114,10 @@ export class Message {
 /** Contents of so many bytes are hashed four bytes at a time: what reads four costs more to make than it saves before. */
 const LONG_CONTENT = 128;
 
-/** Over receiver and content, 31 bits so that it is stored without an object: FNV-1a, and for long contents MurmurHash3. */
+/**
+ * Over receiver and content, 31 bits so that it is stored without an object: FNV-1a, and for long contents MurmurHash3. Nodes
+ * tell each other of messages by it: another one needs another version of what they say.
+ */
 export function contentHash(to: string, msg: Uint8Array): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < to.length; i++) hash = Math.imul(hash ^ to.charCodeAt(i), 0x01000193);

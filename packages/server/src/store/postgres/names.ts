@@ -200,17 +200,15 @@ export class Names {
   }
 
   async #remove(query: Query, name: string): Promise<boolean> {
-    {
-      const gone = await query('DELETE FROM names WHERE name = $1 RETURNING 1', [name]);
-      if (gone.length === 0) return false;
-      await query('DELETE FROM bindings WHERE user_name = $1', [name]);
-      await query('DELETE FROM bindings WHERE device = $1', [name]);
-      const [inbox] = await query('DELETE FROM inboxes WHERE receiver = $1 RETURNING id', [name]);
-      if (inbox === undefined) return true;
-      await query('DELETE FROM messages WHERE inbox = $1', [inbox.id]);
-      await query('DELETE FROM shares WHERE inbox = $1', [inbox.id]);
-      return true;
-    }
+    const gone = await query('DELETE FROM names WHERE name = $1 RETURNING 1', [name]);
+    if (gone.length === 0) return false;
+    await query('DELETE FROM bindings WHERE user_name = $1', [name]);
+    await query('DELETE FROM bindings WHERE device = $1', [name]);
+    const [inbox] = await query('DELETE FROM inboxes WHERE receiver = $1 RETURNING id', [name]);
+    if (inbox === undefined) return true;
+    await query('DELETE FROM messages WHERE inbox = $1', [inbox.id]);
+    await query('DELETE FROM shares WHERE inbox = $1', [inbox.id]);
+    return true;
   }
 
   async list(
