@@ -4,7 +4,7 @@ import { serverLimits } from '@hawser/protocol';
 import type { Logger } from 'pino';
 import { controlPath, isServed, serveControl } from './admin/control.ts';
 import { createAdmin } from './admin/http.ts';
-import { Metrics } from './admin/metrics.ts';
+import { serverMeters } from './admin/metrics.ts';
 import { Fenced } from './core/ports.ts';
 import { connectionsWithin, descriptorLimit, httpConnectionsWithin } from './descriptors.ts';
 import { type Choose, createDispatcher, type Gate } from './dispatcher/http.ts';
@@ -128,7 +128,7 @@ export async function startServer(settings: Settings, log: Logger): Promise<Runn
       },
     );
     if (secureDispatcher !== undefined) undo.push(() => closeHttp(secureDispatcher.server));
-    const metrics = new Metrics({
+    const metrics = serverMeters({
       counters: core.counters,
       certificateExpiresAt: () => certificates?.expiresAt,
       connections: () => core.connections,

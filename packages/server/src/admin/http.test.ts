@@ -6,7 +6,8 @@ import { after, before, test } from 'node:test';
 import { closings, refusals } from '@hawser/protocol';
 import { Counters, limitNames } from '../core/counters.ts';
 import { createAdmin, type Health } from './http.ts';
-import { type Measured, Metrics } from './metrics.ts';
+import type { Meters } from './meters.ts';
+import { type Measured, serverMeters } from './metrics.ts';
 
 const counters = new Counters();
 const measured = {
@@ -20,11 +21,11 @@ const measured = {
 } as unknown as Measured;
 
 let health: Health = { ok: true, state: 'serving' };
-let metrics: Metrics;
+let metrics: Meters;
 let server: Server;
 let base: string;
 before(async () => {
-  metrics = new Metrics(measured);
+  metrics = serverMeters(measured);
   server = createAdmin(metrics, () => health);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { serverLimits } from '@hawser/protocol';
+import type { Meters } from './meters.ts';
 
 export interface Health {
   readonly ok: boolean;
@@ -7,14 +8,8 @@ export interface Health {
   readonly state: 'serving' | 'stopping' | 'failed' | 'blind';
 }
 
-/** As `Metrics` are. */
-export interface MetricsText {
-  readonly contentType: string;
-  text(): Promise<string>;
-}
-
 /** The operators' port: health and metrics. Not listening yet. */
-export function createAdmin(metrics: MetricsText, health: () => Health): Server {
+export function createAdmin(metrics: Meters, health: () => Health): Server {
   const server = createServer(
     {
       maxHeaderSize: serverLimits.httpHeaderBytesMax,
@@ -31,7 +26,7 @@ export function createAdmin(metrics: MetricsText, health: () => Health): Server 
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
-  metrics: MetricsText,
+  metrics: Meters,
   health: () => Health,
 ): Promise<void> {
   const path = (request.url ?? '').split('?', 1)[0];
