@@ -2,35 +2,18 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
-import type { Packet } from './packets.ts';
-import { type Cluster, type ClusterListener, StoreAway } from './ports.ts';
+import { StoreAway } from './ports.ts';
 import { Bench } from './testing/bench.ts';
 import type { BenchClient } from './testing/client.ts';
+import { FakeCluster } from './testing/cluster.ts';
 
 let bench: Bench;
-let listener: ClusterListener;
-let sent: Packet[];
-let tokens: number;
+let cluster: FakeCluster;
 let ann: BenchClient;
 let bob: BenchClient;
 
 beforeEach(async () => {
-  sent = [];
-  tokens = 0;
-  const cluster: Cluster = {
-    self: 'here',
-    heldUntil: Number.POSITIVE_INFINITY,
-    listen: (others) => {
-      listener = others;
-    },
-    claim: async () => ({ token: ++tokens, previous: [] }),
-    confirm: () => {},
-    release: () => {},
-    locate: async () => undefined,
-    onVoid: () => () => {},
-    others: async () => [],
-    send: (_, packet) => void sent.push(packet),
-  };
+  cluster = new FakeCluster();
   bench = await Bench.open({ cluster, inboxMessagesMax: 4 });
   [bob, ann] = [await bench.app('bob'), await bench.app('ann', { nack: true })];
   // The first message of a session goes through the store.
@@ -42,10 +25,10 @@ beforeEach(async () => {
 });
 
 function takeOver(name: string): void {
-  listener.packet('other', { type: 'takeOver', name, token: ++tokens });
+  cluster.hear('other', { type: 'takeOver', name, token: ++cluster.token });
 }
 
-const handed = () => sent.find((packet) => packet.type === 'handed');
+const handed = () => cluster.sentOf('handed')[0];
 const pushed = (): string[] => bob.pushes.map(({ msgid }) => msgid);
 
 /** Is pushed, cannot be stored, and is refused. */
@@ -72,21 +55,21 @@ async function refuseAndLeave(): Promise<void> {
 
 /** What another node that has stored something is told: the number of a stream. */
 async function stream(): Promise<number> {
-  listener.packet('other', { type: 'nudge', to: 'bob', position: 0, news: 1 });
+  cluster.hear('other', { type: 'nudge', to: 'bob', position: 0, news: 1 });
   await bench.pass(serverLimits.backlogAfterMs);
-  const granted = sent.findLast((packet) => packet.type === 'caughtUp');
+  const granted = cluster.sentOf('caughtUp').at(-1);
   assert.ok(granted);
   return granted.stream;
 }
 
 async function forward(number: number): Promise<void> {
   const message = { from: 'ann', to: 'bob', msgId: 'm', msg: Buffer.from('"m"'), wall: 0, ran: 0, ttl: 0 };
-  listener.packet('other', { type: 'forward', stream: number, seq: 0, finishedTo: 0, ...message });
+  cluster.hear('other', { type: 'forward', stream: number, seq: 0, finishedTo: 0, ...message });
   await bench.settle();
 }
 
 const isAcked = (number: number): boolean =>
-  sent.some((packet) => packet.type === 'acked' && packet.stream === number && packet.seqs.includes(0));
+  cluster.sentOf('acked').some(({ stream, seqs }) => stream === number && seqs.includes(0));
 
 test('what was acked here when its sender had gone is not pushed again when it comes from another node', async () => {
   await refuseAndLeave();
