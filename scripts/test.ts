@@ -64,6 +64,7 @@ const root = resolve(import.meta.dirname, '..');
 const shared = folderInMemory() ?? mkdtempSync(join(tmpdir(), FOLDER));
 // Some of what tests start runs as somebody else.
 chmodSync(shared, 0o711);
+process.once('exit', () => rmSync(shared, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }));
 const env: NodeJS.ProcessEnv = {
   ...process.env,
   [MARK[0]]: MARK[1],
@@ -246,12 +247,9 @@ function leftovers(): { pid: number; command: string }[] {
   });
 }
 
-function isOfPostgres(file: string): boolean {
-  return /postgres|\/(?:move|migrate|cluster)\.test/.test(file);
-}
-
-function isOfRedis(file: string): boolean {
-  return /\/cluster\/redis\/|\/src\/nodes\.test|\/test\/cluster\.test/.test(file);
+/** Whether one of these files imports this. */
+function isUsed(module: string, files: readonly string[]): boolean {
+  return files.some((file) => readFileSync(file, 'utf8').includes(`${module}'`));
 }
 
 async function main(): Promise<void> {
@@ -263,15 +261,15 @@ async function main(): Promise<void> {
   const before = counts.passed + counts.failed;
   const files = testFiles(patterns.length === 0 ? EVERY_TEST : patterns);
   if (files.includes(join(root, 'test/c-device.test.ts')) && stoppedBy === undefined) installCompiler();
-  if (files.some(isOfPostgres) && stoppedBy === undefined) {
+  if (isUsed('/scripts/postgres.ts', files) && stoppedBy === undefined) {
     installPostgres();
     Object.assign(env, postgresTemplate(shared));
   }
-  if (files.some(isOfRedis) && stoppedBy === undefined) installRedis();
+  const usesRedis = ['/server-harness', '/server-harness.ts'].some((module) => isUsed(module, files));
+  if (usesRedis && stoppedBy === undefined) installRedis();
   if (files.length > 0 && stoppedBy === undefined) await runTests(files);
   if (counts.passed + counts.failed === before) fail('no test ran');
   await endLeftovers();
-  rmSync(shared, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 });
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : '';
   console.log(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`);
   console.log(`${counts.passed} passed, ${counts.failed} failed${skipped}`);
