@@ -1,6 +1,8 @@
 import type { Cipher } from '@hawser/protocol';
 import { BLOCK_BYTES, pad, unpaddedLength } from '@hawser/protocol';
 import {
+  type Asker,
+  Busy,
   type Digests,
   Fenced,
   type Log,
@@ -70,12 +72,18 @@ export class FakeRsa implements Rsa {
   generate(): Promise<RsaKey> {
     return this.#process.promise(this.#random.between(10, 200), () => ({
       publicDer: new Uint8Array(8),
-      decrypt: (ciphertext: Uint8Array) => {
+      decrypt: (ciphertext: Uint8Array, asker?: Asker) => {
         const secret = ciphertext.slice(0, KEY_BYTES);
-        return this.#process.promise(this.#random.between(0.5, 5), () => secret);
+        return this.#process.promise(this.#random.between(0.5, 5), () => orBusy(asker, secret));
       },
     }));
   }
+}
+
+/** What nobody waits for is not done. */
+function orBusy<Result>(asker: Asker | undefined, result: Result): Result {
+  if (asker?.isWaiting() === false) throw new Busy('nobody waits for it any more');
+  return result;
 }
 
 export function fakeHash(password: string): string {
@@ -96,8 +104,8 @@ export class FakePasswords implements Passwords {
     return this.#process.promise(this.#random.between(5, 50), () => fakeHash(password));
   }
 
-  verify(password: string, hash: string | undefined): Promise<boolean> {
-    return this.#process.promise(this.#random.between(5, 50), () => fakeHash(password) === hash);
+  verify(password: string, hash: string | undefined, asker?: Asker): Promise<boolean> {
+    return this.#process.promise(this.#random.between(5, 50), () => orBusy(asker, fakeHash(password) === hash));
   }
 }
 

@@ -126,7 +126,8 @@ class Round {
     return {
       dispatcher: `http://${this.#dispatcher.host}:${this.#dispatcher.port}`,
       heartbeatMs: 500,
-      awaitingHeartbeatMs: 300,
+      // Four of them unanswered end a connection. A login takes longer than usual where others use the cores.
+      awaitingHeartbeatMs: 1_000,
       connectTimeoutMs: 2_000,
       answerTimeoutMs: 10_000,
       reconnectBaseMs: 50,

@@ -83,6 +83,11 @@ export class FrameCutter {
     return this.#at < this.#chunk.length;
   }
 
+  /** All that was pushed and not yet taken is zeros, as frames without a body are. */
+  get isSilent(): boolean {
+    return !this.midFrame && this.#chunk.subarray(this.#at).every((byte) => byte === 0);
+  }
+
   #collect(room: Uint8Array): Uint8Array | undefined {
     const chunk = this.#chunk;
     const taken = Math.min(this.#length - this.#filled, chunk.length - this.#at);

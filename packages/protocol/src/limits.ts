@@ -97,6 +97,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     rsaQueueMax: 4_096,
     /** The same for passwords to be hashed or verified: about 30 ms each, and 19 MiB for each thread. */
     passwordQueueMax: 1_024,
+    /** Read of a connection whose command waits, before reading stops: some heartbeats. */
+    keptBytesFree: KIB / 2,
     /** Longest opaque password, in bytes of UTF-8. */
     passwordBytesMax: 1_024,
 

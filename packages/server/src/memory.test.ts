@@ -97,19 +97,23 @@ test('buffers are collected after so many bytes on the wire, counted from the la
 });
 
 test('the young generation is collected when asked for, and not the whole heap', async () => {
-  const kinds: unknown[] = [];
+  let kinds: unknown[] = [];
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) kinds.push((entry as { detail?: { kind?: number } }).detail?.kind);
   });
+  observer.observe({ entryTypes: ['gc'] });
   const garbage = new BufferGarbage();
+  const every = serverLimits.wireBytesPerCollection;
+  const { NODE_PERFORMANCE_GC_MINOR, NODE_PERFORMANCE_GC_MAJOR } = constants;
   try {
-    // What was under way is over.
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    observer.observe({ entryTypes: ['gc'] });
-    garbage.turnEnded(serverLimits.wireBytesPerCollection);
-    while (kinds.length === 0) await new Promise(setImmediate);
-    assert.ok(kinds.includes(constants.NODE_PERFORMANCE_GC_MINOR));
-    assert.ok(!kinds.includes(constants.NODE_PERFORMANCE_GC_MAJOR));
+    // V8 may collect of its own accord at the same time: a call for the whole heap would do so each time.
+    for (let tries = 1; tries <= 10; tries++) {
+      kinds = [];
+      garbage.turnEnded(tries * every);
+      while (kinds.length === 0) await new Promise(setImmediate);
+      if (kinds.includes(NODE_PERFORMANCE_GC_MINOR) && !kinds.includes(NODE_PERFORMANCE_GC_MAJOR)) return;
+    }
+    assert.fail('the whole heap was collected each time');
   } finally {
     observer.disconnect();
     garbage.stop();

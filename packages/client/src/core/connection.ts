@@ -204,7 +204,7 @@ export class Connection {
     if (this.#heartbeat !== undefined && this.#heartbeatAt <= due) return;
     this.#heartbeat?.cancel();
     this.#heartbeatAt = due;
-    this.#heartbeat = this.#ports.time.after(due - this.#ports.time.now(), () => {
+    this.#heartbeat = this.#ports.time.after(Math.max(0, due - this.#ports.time.now()), () => {
       this.#heartbeat = undefined;
       this.#beatIfDue();
     });

@@ -3,6 +3,7 @@ import type { Directory } from './directory.ts';
 import type { Identity, Shown } from './identity.ts';
 import type { Pairing } from './pairing.ts';
 import {
+  type Asker,
   Busy,
   type DeviceRecord,
   type NameRecord,
@@ -106,13 +107,12 @@ export class Accounts {
 
   // ---- users
 
-  /** @param from the address that this is for; operators have none */
-  async register(name: string, password: string, from?: string): Promise<'ok' | RefusalName> {
+  async register(name: string, password: string, asker?: Asker): Promise<'ok' | RefusalName> {
     if (!isName(name)) return 'badName';
     if (!isPassword(password)) return 'badPassword';
     // Before the costly hash; the store decides.
     if ((await this.#store.name(name)) !== undefined) return 'userExists';
-    const hash = await orBusy(this.#passwords.hash(normalPassword(password), from));
+    const hash = await orBusy(this.#passwords.hash(normalPassword(password), asker));
     if (hash === 'busy') return 'busy';
     if ((await this.#store.createUser(name, hash, this.#time.wall())) === 'exists') return 'userExists';
     this.#noteKind(name, 'user');
@@ -120,12 +120,12 @@ export class Accounts {
   }
 
   /** Costs the same for a name that is not a user as for a wrong password. */
-  verify(name: string, password: string, from?: string): Promise<Verified | RefusalName> {
+  verify(name: string, password: string, asker?: Asker): Promise<Verified | RefusalName> {
     return this.watch(name, async (watch) => {
       const record = isName(name) ? await this.#store.name(name) : undefined;
       const hash = record?.kind === 'user' ? record.passwordHash : undefined;
       const candidate = isPassword(password) ? normalPassword(password) : '';
-      const verified = await orBusy(this.#passwords.verify(candidate, hash, from));
+      const verified = await orBusy(this.#passwords.verify(candidate, hash, asker));
       if (verified === 'busy') return 'busy';
       const isThere = !watch.isRemoved && !this.isWithheld(name);
       if (record === undefined || !verified || !isThere || !isPassword(password)) return 'wrongCredentials';

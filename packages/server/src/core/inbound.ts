@@ -21,11 +21,11 @@ export class InboundFrames {
   /** Cut ahead; those before `#at` are handed out. */
   #ready: Inbound[] = NONE;
   #at = 0;
-  /** What was received while there was input still to be taken. The session pauses its wire then, so it is little. */
+  /** What was received while there was input still to be taken. The session pauses its wire before it is much. */
   #later: Uint8Array[] = [];
 
   push(chunk: Uint8Array): void {
-    if (this.#cutter.hasInput) this.#later.push(chunk);
+    if (this.#cutter.hasInput || this.#later.length > 0) this.#later.push(chunk);
     else this.#cutter.push(chunk);
   }
 
@@ -53,6 +53,12 @@ export class InboundFrames {
     this.#ready = ready;
     this.#at = 1;
     return first;
+  }
+
+  /** Nothing waits but heartbeats, which are zeros. */
+  get isSilent(): boolean {
+    const isRead = this.#at === this.#ready.length;
+    return isRead && this.#cutter.isSilent && this.#later.every((chunk) => chunk.every((byte) => byte === 0));
   }
 
   /** Whether a frame has begun and not ended. */

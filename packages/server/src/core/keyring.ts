@@ -1,5 +1,5 @@
 import { serverLimits } from '@hawser/protocol';
-import type { Log, Rsa, RsaKey, Time } from './ports.ts';
+import type { Asker, Log, Rsa, RsaKey, Time } from './ports.ts';
 
 /** Bytes of a ciphertext kept to recognise it: as many as make a chance match out of the question. */
 const FINGERPRINT_BYTES = 12;
@@ -23,10 +23,9 @@ export class ServerKey {
     return this.#key.publicDer;
   }
 
-  /** @param from whom it is for */
-  decrypt(ciphertext: Uint8Array, from: string): Promise<Uint8Array> {
+  decrypt(ciphertext: Uint8Array, asker: Asker): Promise<Uint8Array> {
     this.uses++;
-    return this.#key.decrypt(ciphertext, from);
+    return this.#key.decrypt(ciphertext, asker);
   }
 
   /** It serves nobody any more: forgets the ciphertexts. */

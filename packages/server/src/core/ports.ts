@@ -57,14 +57,22 @@ export interface Log {
   error(fields: object, text: string): void;
 }
 
+/** Whom work is for that has to wait for a thread. */
+export interface Asker {
+  /** As limits count addresses: all take turns, and none can fill the queue for the others. */
+  readonly from: string;
+  /** Whether it still waits, asked when its turn has come. */
+  isWaiting(): boolean;
+}
+
 /**
- * argon2id, off the main thread. Every call rejects with `Busy` when the queue has no room for it. `from` is whom it is for,
- * as limits count addresses: all take turns, and none can fill the queue for the others.
+ * argon2id, off the main thread. Every call rejects with `Busy` when the queue has no room for it, or when `asker` is not
+ * waiting for it any more. Without an asker it is the operator's.
  */
 export interface Passwords {
-  hash(password: string, from?: string): Promise<string>;
+  hash(password: string, asker?: Asker): Promise<string>;
   /** Takes as long for `undefined` (no such user) as for a real hash, and is then false. */
-  verify(password: string, hash: string | undefined, from?: string): Promise<boolean>;
+  verify(password: string, hash: string | undefined, asker?: Asker): Promise<boolean>;
 }
 
 /**
@@ -88,11 +96,10 @@ export interface RsaKey {
   /** X.509 SubjectPublicKeyInfo, DER. */
   readonly publicDer: Uint8Array;
   /**
-   * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` when
-   * the queue has no room, and with another error for a ciphertext that is no number below the modulus. `from` as for
-   * `Passwords`.
+   * PKCS#1 v1.5. With implicit rejection: bad padding yields random bytes, never an error. Rejects with `Busy` as
+   * `Passwords` does, and with another error for a ciphertext that is no number below the modulus.
    */
-  decrypt(ciphertext: Uint8Array, from?: string): Promise<Uint8Array>;
+  decrypt(ciphertext: Uint8Array, asker?: Asker): Promise<Uint8Array>;
 }
 
 /** A bounded queue is full; the request should be made again later. */

@@ -24,7 +24,7 @@ import { commandOf, whyRefused } from './commands.ts';
 import { InboundFrames, UNDECRYPTABLE } from './inbound.ts';
 import type { ServerKey } from './keyring.ts';
 import type { Mailbox } from './mailbox.ts';
-import { Fenced, StoreAway, type Wire } from './ports.ts';
+import { type Asker, Fenced, StoreAway, type Wire } from './ports.ts';
 import type { Sender } from './sender.ts';
 import type { Services } from './services.ts';
 
@@ -69,7 +69,7 @@ const SENT_BUFFER_KEPT_BYTES = 256 * 1024;
  * One connection, from its first byte to its last. Bytes come in by `receive`; what is to go out is collected and
  * written once per event-loop turn by `flush`.
  */
-export class Session {
+export class Session implements Asker {
   readonly wire: Wire;
   readonly services: Services;
   readonly place: Place;
@@ -91,6 +91,8 @@ export class Session {
   /** When they were last read from the store. */
   peersLoadedAt = 0;
   #undecryptable = 0;
+  /** Received while a command waits. */
+  #keptBytes = 0;
   #isClosed = false;
   /** In the midst of handling frames. */
   #isWorking = false;
@@ -131,6 +133,18 @@ export class Session {
     return this.#isClosed;
   }
 
+  get from(): string {
+    return this.place.key;
+  }
+
+  /**
+   * One that has ended its side may be a script that has sent all it has to say. One that has nothing more to say has gone:
+   * it could not even ack what it was sent.
+   */
+  isWaiting(): boolean {
+    return !this.#isClosed && !(this.#inputEnded && this.#inbound.isSilent);
+  }
+
   // ---- what comes in
 
   /** Bytes from the peer. */
@@ -141,7 +155,13 @@ export class Session {
     this.#countedBytes += chunk.length;
     this.#inbound.push(chunk);
     if (this.#holds === 0) this.#work();
-    else this.#pause();
+    else this.#keep(chunk.length);
+  }
+
+  /** While a command waits a little is read, heartbeats for one: of a paused connection nobody hears that it has ended. */
+  #keep(bytes: number): void {
+    this.#keptBytes += bytes;
+    if (this.#holds !== hold.command || this.#keptBytes > serverLimits.keptBytesFree) this.#pause();
   }
 
   /** The peer sends no more; what it sent still takes effect. */
@@ -162,6 +182,7 @@ export class Session {
     // Frames may have waited since before the node lost what it holds.
     if (this.#isWorking || this.services.isFenced) return;
     this.#isWorking = true;
+    if (this.#holds === 0) this.#keptBytes = 0;
     let cut = 0;
     while (this.#holds === 0 && !this.#isClosed) {
       const request = this.#inbound.next(this.#frameBytesMax, this.cipher, this.login !== undefined);

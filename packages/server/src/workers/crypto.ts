@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { serverLimits } from '@hawser/protocol';
-import type { Passwords, Rsa, RsaKey } from '../core/ports.ts';
+import type { Asker, Passwords, Rsa, RsaKey } from '../core/ports.ts';
 import { Pool } from './pool.ts';
 import type { KeyPair } from './protocol.ts';
 
@@ -24,9 +24,9 @@ export class WorkerRsa implements Rsa {
     const pool = this.#pool;
     return {
       publicDer: pair.publicDer,
-      async decrypt(ciphertext, from) {
+      async decrypt(ciphertext, asker) {
         // A copy: what was received may share its buffer with much else, and would be sent along whole.
-        return (await pool.run({ kind: 'decrypt', key, ciphertext: ciphertext.slice() }, from)) as Uint8Array;
+        return (await pool.run({ kind: 'decrypt', key, ciphertext: ciphertext.slice() }, asker)) as Uint8Array;
       },
     };
   }
@@ -48,13 +48,13 @@ export class WorkerPasswords implements Passwords {
     this.#decoy.catch(() => {});
   }
 
-  async hash(password: string, from?: string): Promise<string> {
-    return (await this.#pool.run({ kind: 'hash', password }, from)) as string;
+  async hash(password: string, asker?: Asker): Promise<string> {
+    return (await this.#pool.run({ kind: 'hash', password }, asker)) as string;
   }
 
-  async verify(password: string, hash: string | undefined, from?: string): Promise<boolean> {
+  async verify(password: string, hash: string | undefined, asker?: Asker): Promise<boolean> {
     const stored = hash ?? (await this.#decoy);
-    const isSame = (await this.#pool.run({ kind: 'verify', password, hash: stored }, from)) as boolean;
+    const isSame = (await this.#pool.run({ kind: 'verify', password, hash: stored }, asker)) as boolean;
     return isSame && hash !== undefined;
   }
 

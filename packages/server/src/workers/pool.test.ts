@@ -130,3 +130,18 @@ test('closing rejects the jobs that are not done', async () => {
   assert.ok(statuses.includes('rejected'));
   await assert.rejects(pool.run(hash));
 });
+
+test('what nobody waits for when its turn comes is not done, and is refused with Busy', async () => {
+  await using pool = pooled(1, 100);
+  const asker = { from: 'somebody', isWaiting: () => true };
+  const first = pool.run(hash, asker);
+  // As a hash it could not be read: that it is not told shows that nobody tried.
+  const gone = pool.run({ ...verify('a'), hash: 'no hash' }, { ...asker, isWaiting: () => false });
+  const other = pool.run(verify('password'), asker);
+  const settled = await Promise.allSettled([first, gone, other]);
+  assert.deepEqual(
+    settled.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+  assert.ok((settled[1] as PromiseRejectedResult).reason instanceof Busy);
+});

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import { Busy } from '../core/ports.ts';
+import { type Asker, Busy } from '../core/ports.ts';
 import type { Job, Result } from './protocol.ts';
 import { FairQueue } from './queue.ts';
 
@@ -12,7 +12,10 @@ interface Pending {
 }
 
 /** A job that no thread has yet. */
-type Waiting = Omit<Pending, 'worker'> & { readonly job: Job };
+interface Waiting extends Omit<Pending, 'worker'> {
+  readonly job: Job;
+  readonly asker: Asker | undefined;
+}
 
 interface Thread {
   readonly worker: Worker;
@@ -24,7 +27,8 @@ const CLOSED = 'the threads have ended';
 
 /**
  * Threads with one bounded queue. A job goes to the least busy thread; what comes while all are busy waits for its turn, and
- * is refused with `Busy` when there is no room.
+ * is refused with `Busy` when there is no room. What nobody waits for any more when its turn has come is not done: clients that
+ * give up and come again would otherwise ask for more and more that is of no use.
  */
 export class Pool {
   readonly #threads: Thread[] = [];
@@ -52,12 +56,11 @@ export class Pool {
     return thread;
   }
 
-  /** @param from whom it is for; all of them take turns */
-  run(job: JobBody, from = ''): Promise<unknown> {
+  run(job: JobBody, asker?: Asker): Promise<unknown> {
     if (this.#isClosed) return Promise.reject(new Error(CLOSED));
     return new Promise((resolve, reject) => {
-      const waiting = { job: { ...job, id: this.#nextId++ } as Job, resolve, reject };
-      if (!this.#waiting.push(from, waiting)) reject(new Busy('too many jobs wait'));
+      const waiting = { job: { ...job, id: this.#nextId++ } as Job, asker, resolve, reject };
+      if (!this.#waiting.push(asker?.from ?? '', waiting)) reject(new Busy('too many jobs wait'));
       else if (!this.#isGiving) {
         // What this turn brings goes together.
         this.#isGiving = true;
@@ -75,7 +78,9 @@ export class Pool {
       this.#threads.map(
         (thread) =>
           new Promise<unknown>((resolve, reject) => {
-            this.#post(thread, [{ job: { ...job, id: this.#nextId++ } as Job, resolve, reject }]);
+            this.#post(thread, [
+              { job: { ...job, id: this.#nextId++ } as Job, asker: undefined, resolve, reject },
+            ]);
           }),
       ),
     );
@@ -85,8 +90,21 @@ export class Pool {
     while (this.#waiting.size > 0) {
       const thread = this.#threads.reduce((least, each) => (each.busy < least.busy ? each : least));
       if (thread.busy > this.#jobsPerMessage / 2) return;
-      this.#post(thread, this.#waiting.take(this.#jobsPerMessage));
+      const jobs = this.#take(this.#jobsPerMessage);
+      if (jobs.length > 0) this.#post(thread, jobs);
     }
+  }
+
+  /** The next jobs for which somebody waits. */
+  #take(count: number): Waiting[] {
+    const taken: Waiting[] = [];
+    while (taken.length < count) {
+      const next = this.#waiting.take();
+      if (next === undefined) break;
+      if (next.asker?.isWaiting() === false) next.reject(new Busy('nobody waits for it any more'));
+      else taken.push(next);
+    }
+    return taken;
   }
 
   #post(thread: Thread, jobs: readonly Waiting[]): void {
@@ -119,7 +137,7 @@ export class Pool {
   /** Ends the threads. Jobs that are not done fail. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const undone = [...this.#pending.values(), ...this.#waiting.take(this.#waiting.size)];
+    const undone = [...this.#pending.values(), ...this.#waiting.takeAll()];
     this.#pending.clear();
     for (const { reject } of undone) reject(new Error(CLOSED));
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));

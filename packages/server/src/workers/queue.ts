@@ -27,18 +27,21 @@ export class FairQueue<Job> {
     return true;
   }
 
-  /** The next ones, `count` at most. */
-  take(count: number): Job[] {
-    const taken: Job[] = [];
-    while (taken.length < count) {
-      const [turn] = this.#waiting;
-      if (turn === undefined) break;
-      const [of, own] = turn;
+  /** The next one. */
+  take(): Job | undefined {
+    for (const [of, own] of this.#waiting) {
+      this.#size--;
       this.#waiting.delete(of);
-      taken.push(own.shift()!);
-      if (own.length > 0) this.#waiting.set(of, own);
+      if (own.length > 1) this.#waiting.set(of, own);
+      return own.shift();
     }
-    this.#size -= taken.length;
-    return taken;
+    return undefined;
+  }
+
+  takeAll(): Job[] {
+    const all = [...this.#waiting.values()].flat();
+    this.#waiting.clear();
+    this.#size = 0;
+    return all;
   }
 }

@@ -34,7 +34,7 @@ export function clientKey(session: Session, request: Envelope): Promise<void> | 
 
   async function decrypted(): Promise<Uint8Array | 'busy' | undefined> {
     try {
-      return await key?.decrypt(request.data, session.place.key);
+      return await key?.decrypt(request.data, session);
     } catch (error) {
       // A number beyond the modulus, for one: as good as any other wrong ciphertext.
       return error instanceof Busy ? 'busy' : undefined;

@@ -33,7 +33,7 @@ export function login(session: Session, request: Envelope): Promise<void> | unde
 }
 
 function proven(session: Session, name: string, password: string): Promise<Verified | RefusalName> {
-  return guarded(session, name, () => session.services.accounts.verify(name, password, session.place.key));
+  return guarded(session, name, () => session.services.accounts.verify(name, password, session));
 }
 
 /** What a password or secret comes to, as soon as this address may try another one. */

@@ -32,7 +32,9 @@ export function register(session: Session, request: Envelope): Promise<void> | u
   return create(body.username, body.password);
 
   async function create(name: string, password: string): Promise<void> {
-    const verdict = await session.services.accounts.register(name, password, session.place.key);
+    // Also when the client has gone: it is told to log in, and see.
+    const asker = { from: session.from, isWaiting: () => true };
+    const verdict = await session.services.accounts.register(name, password, asker);
     if (verdict !== 'ok') {
       session.refuse(request, verdict);
       return;

@@ -1,0 +1,63 @@
+// What a client waits for is not done when it has gone, so the server has to hear that it has.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { cmd, serverLimits } from '@hawser/protocol';
+import type { Asker, Passwords } from './ports.ts';
+import { Bench } from './testing/bench.ts';
+import type { BenchClient } from './testing/client.ts';
+
+/** A client whose password is being looked at, and what the threads are told of it. */
+async function waiting(): Promise<{ bench: Bench; client: BenchClient; asker: Asker; answer: () => void }> {
+  const bench = await Bench.open();
+  await bench.away('ann');
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  let asker: Asker | undefined;
+  const passwords: Passwords = bench.passwords;
+  passwords.verify = (_password, _hash, whom) => {
+    asker = whom;
+    return promise;
+  };
+  const client = bench.connect('192.0.2.7');
+  client.request(cmd.login, { username: 'ann', password: '5f4dcc3b5aa765d61d8327deb882cf99' }, 'login');
+  await bench.settle();
+  assert.ok(asker);
+  return { bench, client, asker, answer: () => resolve(true) };
+}
+
+test('a client waits until it has gone', async () => {
+  const { client, asker } = await waiting();
+  assert.equal(asker.from, '192.0.2.7');
+  assert.equal(asker.isWaiting(), true);
+  client.vanish();
+  assert.equal(asker.isWaiting(), false);
+});
+
+test('one that has ended its side waits if it has said more than heartbeats', async () => {
+  const idle = await waiting();
+  idle.client.request(cmd.heartbeat);
+  idle.client.request(cmd.heartbeat);
+  assert.equal(idle.asker.isWaiting(), true);
+  idle.client.session.receivedEnd();
+  assert.equal(idle.asker.isWaiting(), false);
+
+  for (const isFirst of [true, false]) {
+    const { client, asker } = await waiting();
+    if (!isFirst) client.request(cmd.heartbeat);
+    client.post('bob', 'a message');
+    client.session.receivedEnd();
+    assert.equal(asker.isWaiting(), true);
+  }
+});
+
+test('while it waits it is read from, for the heartbeats that it sends and for its end; not for more', async () => {
+  const { bench, client, answer } = await waiting();
+  let sent = 0;
+  for (; !client.isPaused; sent++) client.request(cmd.heartbeat);
+  const bytes = sent * 4;
+  assert.ok(bytes > serverLimits.keptBytesFree && bytes <= serverLimits.keptBytesFree + 4, `${bytes} bytes`);
+  answer();
+  await bench.settle();
+  assert.equal(client.isPaused, false);
+  const heartbeats = client.answers.filter((each) => each.cmd === cmd.heartbeat);
+  assert.equal(heartbeats.length, sent);
+});
