@@ -78,9 +78,7 @@ export class Pool {
       this.#threads.map(
         (thread) =>
           new Promise<unknown>((resolve, reject) => {
-            this.#post(thread, [
-              { job: { ...job, id: this.#nextId++ } as Job, asker: undefined, resolve, reject },
-            ]);
+            this.#post(thread, [{ job: { ...job, id: this.#nextId++ } as Job, asker: undefined, resolve, reject }]);
           }),
       ),
     );
