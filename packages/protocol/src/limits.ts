@@ -190,6 +190,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     heapGarbageBytes: 24 * MIB,
     heapGrowthPercentLeast: 20,
     heapGrowthPercentMost: 300,
+    /** Garbage goes when hardly anything has been allocated for so long: then its collection costs nobody anything. */
+    garbageRestsMs: 1_500,
     /** Bytes received and sent after which buffers of the young generation are collected, if nothing else had that done. */
     wireBytesPerCollection: 7 * MIB,
     /**

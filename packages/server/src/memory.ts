@@ -21,9 +21,11 @@ export function heapGrowthPercent(liveBytes: number): number {
 /**
  * Lets this process gather about `heapGarbageBytes` of garbage before it is collected; returns what ends that. V8 would
  * let the heap grow fourfold where it has much memory: hundreds of megabytes that nobody else can use. A fixed share of
- * what is alive would collect a small heap all the time.
+ * what is alive would collect a small heap all the time. What is left once nothing much happens goes, too, and sooner than
+ * the 8 s or more that V8 would wait.
  */
 export function boundGarbage(): () => void {
+  setFlagsFromString(`--memory-reducer-delay-ms=${serverLimits.garbageRestsMs}`);
   const bound = (): void => {
     setFlagsFromString(`--heap-growing-percent=${heapGrowthPercent(getHeapStatistics().used_heap_size)}`);
   };

@@ -13,11 +13,11 @@ import {
   receiverOf,
   space,
 } from './record.ts';
+import { allOf, firstOf, portionsOf } from './scan.ts';
 import { SegmentReader, SegmentWriter } from './segment.ts';
 import type { Late, LevelDb, Operation, Writer } from './writer.ts';
 
-/** Records read from LevelDB at once. */
-const READ_AHEAD = 100;
+/** What is read from LevelDB at once. */
 const READ_AHEAD_BYTES = 256 * 1024;
 /** Segments that a page reads at first; then twice as many each time. */
 const SEGMENTS_AT_FIRST = 4;
@@ -215,8 +215,8 @@ export class Inboxes {
 
   /** Whether anything lies there, without reading it all: most who log in have nothing. */
   async #hasSegments(receiver: string): Promise<boolean> {
-    const keys = await this.#options.db.keys({ ...range(inboxPrefix('m', receiver)), limit: 1 }).all();
-    return keys.length > 0 && (await this.#use(receiver, (inbox) => Promise.resolve(inbox.messages > 0)));
+    const first = await firstOf(this.#options.db.keys({ ...range(inboxPrefix('m', receiver)), limit: 1 }));
+    return first !== undefined && (await this.#use(receiver, (inbox) => Promise.resolve(inbox.messages > 0)));
   }
 
   page(receiver: string, after: number, count: number, bytes: number): Promise<Page> {
@@ -308,7 +308,7 @@ export class Inboxes {
     const { gte, lt } = range(encodeText(space.segment));
     let from = afterReceiver === '' ? gte : range(inboxPrefix('m', afterReceiver)).lt;
     while (heads.length < count) {
-      const [key] = await this.#options.db.keys({ gte: from, lt, limit: 1 }).all();
+      const key = await firstOf(this.#options.db.keys({ gte: from, lt, limit: 1 }));
       if (key === undefined) break;
       if (isInboxKey(key)) {
         const receiver = receiverOf(key);
@@ -460,26 +460,16 @@ export class Inboxes {
   async #read(receiver: string): Promise<void> {
     const { db, seed } = this.#options;
     const inbox = new Inbox(seed);
-    const gone = new Map<number, Set<number>>();
-    for (const [key, value] of await db.iterator(range(inboxPrefix('d', receiver))).all()) {
-      const first = positionOf(key);
-      const positions = decodeGone(key, first, value);
-      if (positions === undefined) this.#setAside(key, value);
-      else gone.set(first, positions);
-    }
-    const iterator = db.iterator({ ...range(inboxPrefix('m', receiver)), highWaterMarkBytes: READ_AHEAD_BYTES });
-    try {
-      for (;;) {
-        const entries = await iterator.nextv(READ_AHEAD);
-        if (entries.length === 0) break;
-        for (const [key, value] of entries) {
-          const reader = SegmentReader.open(receiver, key, value);
-          if (reader === undefined) this.#setAside(key, value);
-          else addSegment(inbox, reader, positionOf(key), gone.get(positionOf(key)));
-        }
+    let gone: ReadonlyMap<number, ReadonlySet<number>> | undefined;
+    const segments = db.iterator({ ...range(inboxPrefix('m', receiver)), highWaterMarkBytes: READ_AHEAD_BYTES });
+    for await (const entries of portionsOf(segments)) {
+      // Where there are no segments nothing can be gone of them.
+      gone ??= await this.#readGone(receiver);
+      for (const [key, value] of entries) {
+        const reader = SegmentReader.open(receiver, key, value);
+        if (reader === undefined) this.#setAside(key, value);
+        else addSegment(inbox, reader, positionOf(key), gone.get(positionOf(key)));
       }
-    } finally {
-      await iterator.close();
     }
     this.#messagesCached += inbox.messages;
     this.#loaded.set(receiver, inbox);
@@ -488,6 +478,18 @@ export class Inboxes {
     this.#early.delete(receiver);
     for (const removal of early) this.#removeFrom(inbox, removal);
     this.#evict(receiver);
+  }
+
+  /** Positions gone of segments that still have others, by their first. */
+  async #readGone(receiver: string): Promise<ReadonlyMap<number, ReadonlySet<number>>> {
+    const gone = new Map<number, ReadonlySet<number>>();
+    for (const [key, value] of await allOf(this.#options.db.iterator(range(inboxPrefix('d', receiver))))) {
+      const first = positionOf(key);
+      const positions = decodeGone(key, first, value);
+      if (positions === undefined) this.#setAside(key, value);
+      else gone.set(first, positions);
+    }
+    return gone;
   }
 
   #forget(receiver: string): void {

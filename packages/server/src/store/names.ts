@@ -19,6 +19,7 @@ import {
   space,
   textOf,
 } from './record.ts';
+import { allOf, firstOf } from './scan.ts';
 import type { LevelDb, Operation, Writer } from './writer.ts';
 
 type PairKind = 'b' | 'r';
@@ -100,7 +101,7 @@ export class Names {
   async #leftSomething(name: string): Promise<boolean> {
     if (!this.#owners.mayOwn(name)) return false;
     for (const prefix of [pairKey('b', name, ''), pairKey('r', name, ''), inboxPrefix('m', name)]) {
-      if ((await this.#db.keys({ ...range(prefix), limit: 1 }).all()).length > 0) return true;
+      if ((await firstOf(this.#db.keys({ ...range(prefix), limit: 1 }))) !== undefined) return true;
     }
     return false;
   }
@@ -217,7 +218,7 @@ export class Names {
   async #pairs(kind: PairKind, first: string): Promise<Pairs> {
     const prefix = pairKey(kind, first, '');
     const pairs: Pairs = { peers: [], damaged: [] };
-    for (const [key, value] of await this.#db.iterator(range(prefix)).all()) {
+    for (const [key, value] of await allOf(this.#db.iterator(range(prefix)))) {
       const peer = textOf(key)?.slice(first.length + 1);
       if (peer === undefined) await this.#writer.write(this.#dropPair(key, value));
       else if (contentOf(key, value) === undefined) pairs.damaged.push(peer);
