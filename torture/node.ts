@@ -9,6 +9,9 @@ import type { Place } from './network.ts';
 import { HostileProxy } from './proxy.ts';
 
 const STARTS_MAX = 4;
+const FENCED = 'this node is fenced';
+/** Of what it last said. */
+const END_LINES = 20;
 
 /** One node of a cluster with the proxy before it. It is started again whenever it ends. */
 export class Node {
@@ -19,6 +22,9 @@ export class Node {
   readonly #folder = mkdtempSync(join(tmpdir(), 'hawser-torture-'));
   readonly #witness: ClusterWitness;
   #isStarting = false;
+  /** It has been started, and nobody has killed it since. */
+  #isMeantToRun = false;
+  #linesSeen = 0;
 
   constructor(name: string, place: Place, args: readonly string[], random: Random, witness: ClusterWitness) {
     this.name = name;
@@ -44,9 +50,26 @@ export class Node {
         await this.server.kill9();
       }
     }
-    this.proxy.target = this.server.port;
     await this.proxy.listen();
+    this.#started();
+  }
+
+  #started(): void {
+    this.proxy.target = this.server.port;
     this.server.mayEnd();
+    this.#isMeantToRun = true;
+  }
+
+  /** A node that others have found void ends by itself, and says so; none ends for another reason. */
+  async #checkEnd(): Promise<void> {
+    // With all that it said.
+    await this.server.ended();
+    const lines = this.server.logs().slice(this.#linesSeen);
+    this.#linesSeen += lines.length;
+    if (!this.#isMeantToRun) return;
+    this.#isMeantToRun = false;
+    if (lines.some((line) => line.includes(FENCED))) return;
+    this.#witness.broken('server error', `node ${this.name} ended by itself: ${lines.slice(-END_LINES).join('\n')}`);
   }
 
   get isUp(): boolean {
@@ -55,6 +78,7 @@ export class Node {
 
   async kill(): Promise<void> {
     this.#witness.ended();
+    this.#isMeantToRun = false;
     await this.server.kill9();
   }
 
@@ -72,10 +96,10 @@ export class Node {
     this.#isStarting = true;
     this.ends++;
     this.#witness.ended();
+    await this.#checkEnd();
     try {
       await this.server.start();
-      this.server.mayEnd();
-      this.proxy.target = this.server.port;
+      this.#started();
     } catch {
       // The database or Redis is away: again with the next look.
     } finally {

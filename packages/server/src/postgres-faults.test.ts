@@ -126,6 +126,11 @@ class Line implements AsyncDisposable {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** As by a server that was killed. The server's own end is no TCP, and goes with the other. */
+  reset(): void {
+    for (const socket of this.#sockets) if (socket.remoteFamily !== undefined) socket.resetAndDestroy();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.cut();
     await new Promise((resolve) => this.#listener.close(resolve));
@@ -304,6 +309,29 @@ describe('PostgreSQL', { skip }, () => {
       else await eventually(async () => (await client.query(backends)).rows[0].n <= 1, 'the old connections end');
     }
     assert.deepEqual(await stored(client), ['before', 'after']);
+  });
+
+  test('a connection that breaks while a transaction has it fails that, and nothing else', async () => {
+    const schema = newSchema();
+    await using line = await Line.open();
+    await using client = await raw(schema);
+    await using one = await open({ schema, run: 'one', url: line.url });
+    await client.query('BEGIN');
+    await client.query('LOCK TABLE names');
+    const creating = one.store.createUser('ann', 'hash', 1);
+    await using watcher = await raw(schema);
+    const waits = `SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%names%'`;
+    await eventually(async () => (await watcher.query(waits)).rows[0].n === 1, 'it waits');
+    line.reset();
+    await assert.rejects(creating, StoreAway);
+    await client.query('COMMIT');
+    // The others of its connections are broken, too: that may be seen when they are used.
+    const created = (): Promise<boolean> =>
+      one.store.createUser('bob', 'hash', 1).then(
+        () => true,
+        () => false,
+      );
+    await eventually(created, 'another transaction succeeds');
   });
 
   test('without a server every call says that the store is away, and works again when it is back', async () => {

@@ -91,6 +91,8 @@ export class Connections {
     });
     // Of one that nobody uses: the next call makes another.
     this.#pool.on('error', (error) => options.log.debug({ err: error }, 'a connection to the database has ended'));
+    // Of one that a transaction has: what is asked on it fails, and nobody else would hear of it, which ends a process.
+    this.#pool.on('connect', (client) => client.on('error', () => {}));
   }
 
   #config(statementMs: number): ClientConfig {
