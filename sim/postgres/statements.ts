@@ -1,3 +1,4 @@
+import { serverLimits } from '@hawser/protocol';
 import { isUnused } from '@hawser/server/core/device-record';
 import { APPEND, type NameRecord, type StoredMessage } from '@hawser/server/core/ports';
 import { SQLSTATE } from '@hawser/server/store/postgres/errors';
@@ -60,7 +61,9 @@ const named: Record<string, Statement> = {
   'note-ran': {
     run: (database, [ran]) => {
       const { service } = database;
-      service.ran = Math.max(service.ran, Number(ran));
+      const ago = database.clock() - service.notedAt;
+      const rested = ago >= 0 && ago <= serverLimits.postgresRanRestMs ? ago : 0;
+      service.ran = Math.max(service.ran + rested, Number(ran));
       service.notedAt = database.clock();
       return [{ ran: service.ran }];
     },
@@ -173,10 +176,6 @@ const begins: readonly (readonly [beginning: string, Statement])[] = [
   ['SELECT 1 FROM pg_namespace', { run: () => [{}] }],
   ['SELECT to_regclass', { run: () => [{ found: 'meta' }] }],
   ['SELECT schema FROM meta', { run: () => [{ schema: SCHEMA }] }],
-  [
-    'SELECT ran, extract(epoch',
-    { run: (database) => [{ ran: database.service.ran, ago: database.clock() - database.service.notedAt }] },
-  ],
   ['SELECT extract(epoch FROM clock_timestamp())', { run: (database) => [{ clock: database.clock() }] }],
   ['SELECT 1 FROM move', { run: () => NOTHING }],
   // Runs.

@@ -337,8 +337,10 @@ export const serverLimits = /* @__PURE__ */ (() =>
     /** Removals and the times of logins wait so long for others to be written with them; so many are at most. */
     postgresLazyMs: 20,
     postgresRemovalsMax: 5_000,
-    /** How often the time in service is noted: nodes agree on it within twice this. */
+    /** How often the time in service is noted: where the database's clock was set, nodes agree on it again after this. */
     postgresRanNotedEveryMs: 10 * SECOND_MS,
+    /** Counted although nobody noted it: a database that was away, or nodes that all began anew. More was no service. */
+    postgresRanRestMs: MINUTE_MS,
     /** A server that starts waits so long for the one before it to let go of the store. */
     postgresLockWaitMs: 5 * SECOND_MS,
 

@@ -45,14 +45,4 @@ BEGIN
   FROM unnest(a_names, a_walls, a_rans) AS s (name, wall, ran)
   WHERE d.name = s.name AND d.kind = 'device' AND (d.last_seen_at < s.wall OR coalesce(d.last_seen_ran, 0) < s.ran);
 END $$;
-
--- The time in service, as the node that is ahead has it. Not synced.
-CREATE FUNCTION note_ran(a_ran double precision) RETURNS double precision LANGUAGE plpgsql AS $$
-DECLARE
-  most double precision;
-BEGIN
-  PERFORM set_config('synchronous_commit', 'off', true);
-  UPDATE service SET ran = greatest(ran, a_ran), noted_at = clock_timestamp() RETURNING ran INTO most;
-  RETURN most;
-END $$;
 `;

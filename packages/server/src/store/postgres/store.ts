@@ -10,7 +10,7 @@ import type {
   Store,
   StoredMessage,
 } from '../../core/ports.ts';
-import { StoreAway, type Timer } from '../../core/ports.ts';
+import { StoreAway } from '../../core/ports.ts';
 import { defaultInboxLimits, type InboxLimits } from '../inbox.ts';
 import type { ServedStore } from '../served.ts';
 import { StoreUnusable } from '../unusable.ts';
@@ -60,7 +60,6 @@ export class PostgresStore implements ServedStore {
   readonly #inboxes: Inboxes;
   readonly #appender: Appender;
   readonly #time: ServiceTime;
-  #notingRan: Timer;
 
   private constructor(options: PostgresStoreOptions, connections: Connections, run: Run, time: ServiceTime) {
     const { onError, limits = defaultInboxLimits, times = defaultTimes } = options;
@@ -71,16 +70,7 @@ export class PostgresStore implements ServedStore {
     this.#inboxes = new Inboxes(connections.query, this.#removals);
     this.#appender = new Appender(connections, run, this.#removals, limits, times);
     this.#time = time;
-    const note = (): Promise<void> =>
-      time.note().catch((error: unknown) => {
-        if (!(error instanceof StoreAway)) onError(error);
-      });
-    const noteLater = (): Timer =>
-      connections.clock.afterIdle(serverLimits.postgresRanNotedEveryMs, () => {
-        this.#notingRan = noteLater();
-        void note();
-      });
-    this.#notingRan = noteLater();
+    time.keepNoted(onError);
   }
 
   /**
@@ -102,8 +92,6 @@ export class PostgresStore implements ServedStore {
       const time = await ServiceTime.open(connections);
       const store = new PostgresStore(options, connections, run, time);
       await store.#appender.begin();
-      // Those that open it next count on from here: else they would be behind, and leap when they are told.
-      await time.note();
       await refuseUnfinishedMove(connections);
       return store;
     } catch (error) {
@@ -115,9 +103,8 @@ export class PostgresStore implements ServedStore {
 
   /** Writes what is waiting, if it can, and closes. */
   async close(): Promise<void> {
-    this.#notingRan.cancel();
     await this.#names.close();
-    const last = [this.#lastSeen.close(), this.#removals.close(), this.#time.note()];
+    const last = [this.#lastSeen.close(), this.#removals.close(), this.#time.close()];
     await Promise.all(last.map((each) => each.catch(ignoreAway)));
     await this.#appender.close();
     await this.#connections.close();
@@ -125,7 +112,7 @@ export class PostgresStore implements ServedStore {
 
   /** Ends at once, whatever is under way: nothing more is asked of the database, and nothing is answered. */
   drop(): void {
-    this.#notingRan.cancel();
+    this.#time.drop();
     this.#lastSeen.drop();
     this.#removals.drop();
     this.#appender.drop();
@@ -152,7 +139,7 @@ export class PostgresStore implements ServedStore {
     return standingRuns(this.#connections);
   }
 
-  /** How long the store has been in service, ms, as all nodes have it within a few seconds. Never goes back. */
+  /** How long the store has been in service, ms, as all nodes have it. Never goes back. */
   ran(): number {
     return this.#time.ran();
   }
