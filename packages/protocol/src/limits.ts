@@ -230,6 +230,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     /** Messages forwarded to the node of a receiver and not acked; beyond it they go through the store. */
     routeMessagesMax: 256,
     routeBytesMax: 256 * KIB,
+    /** The oldest of them may be so many behind the newest: as many as a receiver's node surely remembers to have been acked. */
+    routeSpanMax: 4_096,
     /** For so long a message is waited for that was forwarded and found no room in the inbox: it may be acked yet. */
     refusedForwardsKeptMs: 10 * SECOND_MS,
     /** A route to another node that nothing goes by is forgotten after this. */

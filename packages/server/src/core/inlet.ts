@@ -1,5 +1,7 @@
 import { serverLimits } from '@hawser/protocol';
+import { FinishedPush, FinishedPushes, type Push } from './finished.ts';
 import type { Hop, Message } from './message.ts';
+import { Numbered } from './numbered.ts';
 import type { Finished, Forward } from './packets.ts';
 
 /** A stream from another node, which it may begin when it is told the number. */
@@ -8,22 +10,14 @@ interface Stream {
   next: number;
   /** Nothing more is taken of it. */
   isRefused: boolean;
-  finishedTo: number;
   /**
    * Senders of whom something was read from the store since the stream might begin. So the other node stored for them,
    * and what still comes of theirs in the stream is late: it lies in the store as well, or has been acked.
    */
   readonly late: Set<string>;
   /** Of this stream: acked by the receiver, and perhaps not yet known to be by the node that sent them. */
-  readonly acked: Map<number, string>;
+  readonly acked: Numbered<FinishedPush>;
 }
-
-interface FinishedPush extends Push {
-  readonly hop: Hop | undefined;
-  readonly at: number;
-}
-
-type Push = Pick<Finished, 'from' | 'msgId' | 'hash'>;
 
 /**
  * What comes to a receiver from other nodes, as its owner sees it: streams of messages, of which none may be missing,
@@ -34,8 +28,7 @@ type Push = Pick<Finished, 'from' | 'msgId' | 'hash'>;
  */
 export class Inlet {
   readonly #streams = new Map<string, Stream>();
-  /** Those first that were acked first. */
-  #finished = new Map<string, FinishedPush>();
+  readonly #finished = new FinishedPushes();
   readonly #nudges = new Map<string, number>();
 
   /** The number of the stream that a node may begin. */
@@ -44,14 +37,7 @@ export class Inlet {
     // Who was late for the last one need not be for a new one, which begins behind all that has been read by now.
     if (known !== undefined && !known.isRefused && known.next === 0 && known.late.size === 0) return known.number;
     const number = newNumber();
-    this.#streams.set(node, {
-      number,
-      next: 0,
-      isRefused: false,
-      finishedTo: 0,
-      late: new Set(),
-      acked: new Map(),
-    });
+    this.#streams.set(node, { number, next: 0, isRefused: false, late: new Set(), acked: new Numbered() });
     return number;
   }
 
@@ -74,11 +60,7 @@ export class Inlet {
     }
     if (seq === 0) this.#forgetOlder(node, stream);
     known.next++;
-    for (; known.finishedTo < finishedTo; known.finishedTo++) {
-      const key = known.acked.get(known.finishedTo);
-      known.acked.delete(known.finishedTo);
-      if (key !== undefined) this.#finished.delete(key);
-    }
+    if (finishedTo > known.acked.first) known.acked.takeBelow(Math.min(finishedTo, seq), this.#forget);
     return 'next';
   }
 
@@ -99,8 +81,9 @@ export class Inlet {
 
   /** A new stream begins when all of the older ones is stored and has been read, or was never stored. */
   #forgetOlder(node: string, stream: number): void {
-    for (const [key, { hop }] of this.#finished) {
-      if (hop?.node === node && hop.stream < stream) this.#finished.delete(key);
+    if (this.#finished.size === 0) return;
+    for (const push of this.#finished.inOrder()) {
+      if (push.node === node && push.stream < stream) this.#finished.forget(push);
     }
   }
 
@@ -108,53 +91,38 @@ export class Inlet {
 
   /** The receiver has acked a forwarded message, whose place in the store is not known. */
   finish(message: Message, now: number): void {
-    const { from, msgId, hash, hop } = message;
-    const key = keyOf(from, msgId);
-    this.#remember(key, { from, msgId, hash, hop, at: now });
-    const stream = hop && this.#streams.get(hop.node);
-    if (hop !== undefined && stream?.number === hop.stream && hop.seq >= stream.finishedTo) {
-      stream.acked.set(hop.seq, key);
-    }
+    const { hop } = message;
+    const push = new FinishedPush(message, hop?.node ?? '', hop?.stream ?? 0, now);
+    this.#finished.add(push);
+    if (hop === undefined) return;
+    const stream = this.#streams.get(hop.node);
+    if (stream?.number === hop.stream && hop.seq >= stream.acked.first) stream.acked.put(hop.seq, push);
   }
 
-  #remember(key: string, push: FinishedPush): void {
-    this.#finished.delete(key);
-    this.#finished.set(key, push);
-    if (this.#finished.size <= serverLimits.finishedPushesMax) return;
-    for (const oldest of this.#finished.keys()) {
-      this.#finished.delete(oldest);
-      return;
-    }
-  }
+  readonly #forget = (push: FinishedPush): void => this.#finished.forget(push);
 
   /** Whether the receiver has acked this message already. */
   hasFinished({ from, msgId, hash }: Push): boolean {
-    return this.#finished.get(keyOf(from, msgId))?.hash === hash;
+    return this.#finished.get(from, msgId)?.hash === hash;
   }
 
   /** What the node knew that had the receiver before. */
   inherit(finished: readonly Finished[], now: number): void {
-    const all = [...this.#finished];
-    for (const { from, msgId, hash, ago } of finished) {
-      all.push([keyOf(from, msgId), { from, msgId, hash, hop: undefined, at: now - ago }]);
-    }
-    all.sort(([, one], [, other]) => one.at - other.at);
-    this.#finished = new Map();
-    for (const [key, push] of all) this.#remember(key, push);
+    const all = this.#finished.inOrder();
+    for (const push of all) this.#finished.forget(push);
+    for (const push of finished) all.push(new FinishedPush(push, '', 0, now - push.ago));
+    for (const push of all.sort((one, other) => one.at - other.at)) this.#finished.add(push);
   }
 
   finished(now: number): Finished[] {
-    return Array.from(this.#finished.values(), ({ from, msgId, hash, at }) => {
+    return this.#finished.inOrder().map(({ from, msgId, hash, at }) => {
       return { from, msgId, hash, ago: Math.max(0, Math.round(now - at)) };
     });
   }
 
   /** By then no node can be about to store what it accepted so long ago. */
   age(now: number): void {
-    for (const [key, { at }] of this.#finished) {
-      if (now - at < serverLimits.finishedPushesKeptMs) return;
-      this.#finished.delete(key);
-    }
+    this.#finished.forgetBefore(now - serverLimits.finishedPushesKeptMs);
   }
 
   get isEmpty(): boolean {
@@ -187,7 +155,3 @@ export class Inlet {
 }
 
 const NONE: readonly (readonly [string, number])[] = [];
-
-function keyOf(from: string, msgId: string): string {
-  return `${from}\n${msgId}`;
-}

@@ -1,5 +1,6 @@
 import { serverLimits } from '@hawser/protocol';
 import { type Message, stage } from './message.ts';
+import { Numbered } from './numbered.ts';
 import type { Forward } from './packets.ts';
 
 /**
@@ -37,9 +38,9 @@ export class Route {
   #next = 0;
   #bytes = 0;
   /** Of the present stream, not acked. */
-  #forwarded = new Map<number, Message>();
+  #forwarded = new Numbered<Message>();
   /** The same of streams that ended: they are being stored, and may be acked yet. */
-  readonly #ended = new Map<number, Map<number, Message>>();
+  readonly #ended = new Map<number, Numbered<Message>>();
   /** Those of them that are stored: an ack of them is one to remove, until the owner has read to there. */
   #stored = new Map<number, Map<number, Message>>();
 
@@ -67,7 +68,9 @@ export class Route {
 
   hasRoom(bytes: number): boolean {
     if (this.#forwarded.size === 0) return true;
-    return this.#forwarded.size < serverLimits.routeMessagesMax && this.#bytes + bytes <= serverLimits.routeBytesMax;
+    const { size, span } = this.#forwarded;
+    const { routeMessagesMax, routeSpanMax, routeBytesMax } = serverLimits;
+    return size < routeMessagesMax && span < routeSpanMax && this.#bytes + bytes <= routeBytesMax;
   }
 
   /** Takes the message into the stream; returns what is to be sent to the owner. */
@@ -75,10 +78,10 @@ export class Route {
     const stream = this.#stream;
     const seq = this.#next++;
     message.hop = { node: this.owner ?? '', stream, seq };
-    this.#forwarded.set(seq, message);
+    this.#forwarded.put(seq, message);
     this.#bytes += message.size;
     this.usedAt = now;
-    const [finishedTo = seq] = this.#forwarded.keys();
+    const finishedTo = this.#forwarded.first;
     const { to, from, msgId, wall, ran, ttl } = message;
     return { type: 'forward', to, stream, seq, finishedTo, from, msgId, msg, wall, ran, ttl };
   }
@@ -88,21 +91,27 @@ export class Route {
     if (this.#stream === 0) return [];
     const unacked = this.#forwarded;
     if (unacked.size > 0) this.#ended.set(this.#stream, unacked);
-    this.#forwarded = new Map();
+    this.#forwarded = new Numbered();
     this.#stream = 0;
-    return [...unacked.values()];
+    return unacked.inOrder();
   }
 
   /** The owner has not taken these of a stream, or no ack of them will come: they are waited for no more. */
   untaken(stream: number, from: number): void {
-    for (const unacked of [this.#ended.get(stream), this.#stored.get(stream)]) {
-      for (const [seq, message] of unacked ?? []) {
-        if (seq < from) continue;
-        unacked?.delete(seq);
-        message.hop = undefined;
-      }
+    const ended = this.#ended.get(stream);
+    for (const message of ended?.inOrder() ?? []) {
+      const { hop } = message;
+      if (hop === undefined || hop.seq < from) continue;
+      ended?.take(hop.seq);
+      message.hop = undefined;
     }
-    if (this.#ended.get(stream)?.size === 0) this.#ended.delete(stream);
+    if (ended?.size === 0) this.#ended.delete(stream);
+    const stored = this.#stored.get(stream);
+    for (const [seq, message] of stored ?? []) {
+      if (seq < from) continue;
+      stored?.delete(seq);
+      message.hop = undefined;
+    }
   }
 
   /** The owner says that these were acked; returns those that still mattered. */
@@ -111,10 +120,10 @@ export class Route {
     const stored = this.#stored.get(stream);
     const messages: Message[] = [];
     for (const seq of seqs) {
-      const message = unacked?.get(seq);
+      const message = unacked?.take(seq);
       if (message !== undefined && unacked !== undefined) {
         messages.push(message);
-        this.#forget(message, unacked);
+        this.#taken(message, stream, unacked);
       } else if (stored !== undefined) {
         const late = stored.get(seq);
         if (late !== undefined) messages.push(late);
@@ -141,7 +150,7 @@ export class Route {
   overdue(now: number, waitMs: number): Message[] {
     const messages: Message[] = [];
     for (const unacked of this.#ended.values()) {
-      for (const message of unacked.values()) {
+      for (const message of unacked.inOrder()) {
         if (message.refusedAt > 0 && now - message.refusedAt >= waitMs) messages.push(message);
       }
     }
@@ -153,7 +162,8 @@ export class Route {
     const { hop } = message;
     const unacked = hop && this.#ended.get(hop.stream);
     if (hop === undefined || unacked?.get(hop.seq) !== message) return;
-    this.#forget(message, unacked);
+    unacked.take(hop.seq);
+    this.#taken(message, hop.stream, unacked);
     if (message.stage !== stage.stored || message.acked) return;
     const stored = this.#stored.get(hop.stream);
     if (stored === undefined) this.#stored.set(hop.stream, new Map([[hop.seq, message]]));
@@ -165,11 +175,8 @@ export class Route {
     this.#stored = new Map();
   }
 
-  #forget(message: Message, unacked: Map<number, Message>): void {
-    const { hop } = message;
-    if (hop === undefined) return;
-    unacked.delete(hop.seq);
-    if (hop.stream === this.#stream) this.#bytes -= message.size;
-    else if (unacked.size === 0) this.#ended.delete(hop.stream);
+  #taken(message: Message, stream: number, unacked: Numbered<Message>): void {
+    if (stream === this.#stream) this.#bytes -= message.size;
+    else if (unacked.size === 0) this.#ended.delete(stream);
   }
 }

@@ -5,6 +5,13 @@ import type { Hop } from './message.ts';
 import type { Packet } from './packets.ts';
 import type { Cluster, Time } from './ports.ts';
 
+interface Acks {
+  readonly node: string;
+  readonly to: string;
+  readonly stream: number;
+  readonly seqs: number[];
+}
+
 /** What mailboxes of one node say to the other nodes, a turn's worth at a time where that can wait. */
 export class Routing {
   readonly cluster: Cluster;
@@ -15,8 +22,9 @@ export class Routing {
   readonly #routed = new Set<Elsewhere>();
   /** Something was stored for them in this turn. */
   readonly #toNudge = new Set<Elsewhere>();
-  /** Acks of this turn, by stream. */
-  #acks = new Map<string, { readonly hop: Hop; readonly to: string; readonly seqs: number[] }>();
+  /** Acks of this turn, by stream, whose numbers this node has given; and those of the stream that had the last one. */
+  #acks = new Map<number, Acks>();
+  #lastAcks: Acks | undefined;
 
   constructor(cluster: Cluster, time: Time, mailbox: (name: string) => Mailbox | undefined) {
     this.cluster = cluster;
@@ -63,22 +71,20 @@ export class Routing {
 
   /** A message that came by this hop was acked by its receiver. */
   acked(hop: Hop, to: string): void {
-    const key = `${hop.node}\n${hop.stream}\n${to}`;
-    const acks = this.#acks.get(key);
-    if (acks !== undefined) {
-      acks.seqs.push(hop.seq);
-      return;
-    }
-    this.#acks.set(key, { hop, to, seqs: [hop.seq] });
+    // Most come in a row: a receiver acks what one frame has brought.
+    const acks = this.#lastAcks?.stream === hop.stream ? this.#lastAcks : this.#acks.get(hop.stream);
+    this.#lastAcks = acks ?? { node: hop.node, to, stream: hop.stream, seqs: [] };
+    this.#lastAcks.seqs.push(hop.seq);
+    if (acks !== undefined) return;
+    this.#acks.set(hop.stream, this.#lastAcks);
     if (this.#acks.size === 1) this.#time.endOfTurn(() => this.#sendAcks());
   }
 
   #sendAcks(): void {
     const acks = this.#acks;
     this.#acks = new Map();
-    for (const { hop, to, seqs } of acks.values()) {
-      this.send(hop.node, { type: 'acked', to, stream: hop.stream, seqs });
-    }
+    this.#lastAcks = undefined;
+    for (const { node, to, stream, seqs } of acks.values()) this.send(node, { type: 'acked', to, stream, seqs });
   }
 
   /** Acks of the stream are sent before: behind this none counts. */
