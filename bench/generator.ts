@@ -7,6 +7,7 @@ import { awayAcross } from './cluster/away.ts';
 import { nodeKill } from './cluster/node-kill.ts';
 import { spread } from './cluster/spread.ts';
 import { takeover } from './cluster/takeover.ts';
+import { comeback, people } from './comeback.ts';
 import { flood } from './flood.ts';
 import { heartbeats } from './heartbeats.ts';
 import { idle } from './idle.ts';
@@ -35,6 +36,8 @@ const SCENARIOS = {
   mqttLatency,
   mqttLatency80,
   heartbeats,
+  people,
+  comeback,
   across,
   awayAcross,
   spread,

@@ -20,6 +20,8 @@ export type Kind =
   | 'mqttLatency'
   | 'mqttLatency80'
   | 'heartbeats'
+  | 'people'
+  | 'comeback'
   | 'across'
   | 'spread'
   | 'awayAcross'

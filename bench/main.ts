@@ -90,6 +90,7 @@ const SCENARIOS: Record<string, Scenario> = {
     floor: false,
     vary: { messagesPerReceiver: 1000 },
   },
+  comeback: { steps: ['people', 'restart', 'comeback'], window: 0, pinned: false, quick: false, floor: false },
   restart: { steps: ['fill', 'restart', 'drain'], window: 1, pinned: true, quick: false, floor: false },
 };
 
