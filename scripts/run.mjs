@@ -164,6 +164,8 @@ async function main() {
   if (!isInstalled()) await withLock(install);
   const node = chooseNode();
   const env = { ...process.env, PATH: pathVariable(true) };
+  // To strip types and compile is half of what a start takes. Whoever may write there may change the packages, too.
+  env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compiled');
   try {
     process.execve?.(node, [node, ...args], env); // takes the place of this process, from Node 22.15 on
   } catch {
