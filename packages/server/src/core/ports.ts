@@ -36,7 +36,7 @@ export interface Wire {
   readonly certifiedName?: string | undefined;
   /** Bytes written and not yet taken by the operating system. */
   readonly unsentBytes: number;
-  /** When a write last completed (`Time.now`); 0 before the first. */
+  /** When it was first seen here that the last write completed (`Time.now`); 0 before the first. */
   readonly wroteAt: number;
   /** One system call. Copies the bytes, which are written over afterwards. Never throws, does nothing once ended. */
   write(bytes: Uint8Array): void;

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { serverLimits } from '@hawser/protocol';
 import type { Place } from '../core/admission.ts';
 import type { Core } from '../core/core.ts';
@@ -19,12 +20,11 @@ export class SocketWire implements Wire {
   readonly certifiedName: string | undefined;
   readonly #socket: Socket;
   readonly #now: () => number;
-  wroteAt = 0;
+  /** Bytes given to the socket since the beginning, and how many of them the system had taken when that was last looked at. */
+  #written = 0;
+  #taken = 0;
+  #takenAt = 0;
   #isEnded = false;
-  /** One function for all writes: none is made per write. */
-  readonly #onWritten = (): void => {
-    this.wroteAt = this.#now();
-  };
 
   constructor(socket: Socket, peer: Peer, now: () => number) {
     this.#socket = socket;
@@ -39,9 +39,20 @@ export class SocketWire implements Wire {
     return this.#socket.writableLength;
   }
 
+  /** Looked at now and then instead of noted when each write is done: to be called back costs as much as to encrypt. */
+  get wroteAt(): number {
+    const taken = this.#written - this.#socket.writableLength;
+    if (taken !== this.#taken) {
+      this.#taken = taken;
+      this.#takenAt = this.#now();
+    }
+    return this.#takenAt;
+  }
+
   write(bytes: Uint8Array): void {
     if (this.#isEnded || !this.#socket.writable) return;
-    this.#socket.write(Buffer.from(bytes), this.#onWritten);
+    this.#written += bytes.length;
+    this.#socket.write(Buffer.from(bytes));
   }
 
   pause(): void {
@@ -57,6 +68,12 @@ export class SocketWire implements Wire {
     this.#isEnded = true;
     const socket = this.#socket;
     if (socket.destroyed) return;
+    // The peer sends no more and the system has all that was written: to close says the same, without a timer and a shutdown.
+    // TLS has something to say first.
+    if (socket.readableEnded && socket.writableLength === 0 && !(socket instanceof TLSSocket)) {
+      socket.destroy();
+      return;
+    }
     // Reading goes on, into nothing: unread data would make the kernel send RST, and what was flushed might be lost.
     socket.end();
     socket.resume();
