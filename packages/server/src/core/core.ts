@@ -76,6 +76,8 @@ export class Core implements Services {
   readonly #turnEnded: ((wireBytes: number) => void) | undefined;
   readonly #sessions = new Set<Session>();
   #dirty: Session[] = [];
+  /** One function for all turns. */
+  readonly #flushNow = (): void => this.#flush();
   #unfinishedBytes = 0;
   #checking: Timer | undefined;
   #isStopping = false;
@@ -174,7 +176,7 @@ export class Core implements Services {
   }
 
   flushLater(session: Session): void {
-    if (this.#dirty.push(session) === 1) this.time.endOfTurn(() => this.#flush());
+    if (this.#dirty.push(session) === 1) this.time.endOfTurn(this.#flushNow);
   }
 
   #flush(): void {

@@ -40,7 +40,7 @@ export class InboundFrames {
     if (typeof first !== 'object' || cipher === undefined) return first;
     const second = isSettled && this.#cutter.hasInput ? this.#cut(bodyBytesMax) : undefined;
     if (second === undefined) {
-      decryptTogether([first], cipher);
+      if (first.isEncrypt && first.data.length > 0) decrypt(first, cipher);
       return first;
     }
     const ready: Inbound[] = [first, second];
@@ -102,10 +102,13 @@ function decryptTogether(requests: readonly Inbound[], cipher: Cipher): void {
   if (together.length > 0) decryptAll(together, cipher);
 }
 
+function decrypt(request: Envelope, cipher: Cipher): void {
+  request.data = cipher.decrypt(request.data) ?? UNDECRYPTABLE;
+}
+
 function decryptAll(requests: readonly Envelope[], cipher: Cipher): void {
   if (requests.length === 1) {
-    const [request] = requests;
-    if (request !== undefined) request.data = cipher.decrypt(request.data) ?? UNDECRYPTABLE;
+    decrypt(requests[0]!, cipher);
     return;
   }
   const plain = cipher.decryptAll(requests.map((request) => request.data));

@@ -111,6 +111,9 @@ export class Session implements Asker {
   #acks: Ack[] = [];
   #isDirty = false;
   #hasPushes = false;
+  /** What a push begins with, of the sender that it was last made for. */
+  #pushFrom = '';
+  #pushHead = '';
 
   constructor(wire: Wire, services: Services, place: Place, leavesPlace: boolean) {
     this.wire = wire;
@@ -362,6 +365,7 @@ export class Session implements Asker {
     this.login = login;
     this.place.loggedIn();
     this.peers = new Set();
+    this.#pushFrom = '';
   }
 
   /** Whom it may write to by a binding, as the store says. */
@@ -568,17 +572,15 @@ export class Session implements Asker {
     const login = this.login;
     if (login === undefined || this.#isClosed) return;
     const now = this.services.time.now();
-    let from = '';
-    let head = '';
     pushes.begin();
     for (const message of login.mailbox.takeOutbox()) {
       if (!message.inWindow || message.msg === undefined) continue;
       if (pushes.length > 0 && pushes.length + message.size > wireLimits.pushBatchBytesMax) this.#endPush();
-      if (message.from !== from) {
-        from = message.from;
-        head = pushHead(from, login.name);
+      if (message.from !== this.#pushFrom) {
+        this.#pushFrom = message.from;
+        this.#pushHead = pushHead(message.from, login.name);
       }
-      pushes.add(head, message.msg, message.msgId, login.nack ? message.wall : 0);
+      pushes.add(this.#pushHead, message.msg, message.msgId, login.nack ? message.wall : 0);
       this.services.counters.pushed++;
       login.mailbox.pushed(message, now);
     }
