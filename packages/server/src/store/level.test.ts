@@ -399,6 +399,19 @@ test('a failed write is told to whoever waits for it and once to onError, and no
   assert.equal(batches, 2);
 });
 
+test('what one turn has written goes in one batch', async () => {
+  const batches: number[] = [];
+  const db = { batch: (operations: readonly unknown[]) => Promise.resolve(void batches.push(operations.length)) };
+  const writer = new Writer(db as unknown as LevelDb, (error) => assert.ifError(error));
+  // As many deep in promises as they like, as long as it is equally deep.
+  const write = async (key: string): Promise<void> => {
+    await Promise.resolve();
+    await writer.write(put(key, ''));
+  };
+  await Promise.all(['a', 'b', 'c', 'd'].map(write));
+  assert.deepEqual(batches, [4]);
+});
+
 test('a group is synced when one of its writes is to be, and only then', async () => {
   const batches: { keys: string[]; sync: boolean }[] = [];
   const { promise: blocked, resolve: unblock } = Promise.withResolvers<void>();
@@ -410,6 +423,7 @@ test('a group is synced when one of its writes is to be, and only then', async (
   };
   const writer = new Writer(db as unknown as LevelDb, (error) => assert.ifError(error));
   const writes = [writer.write(put('a', ''))];
+  await Promise.resolve();
   writer.writeLazily(put('b', ''));
   writes.push(writer.write(put('c', '')));
   writer.writeLazily(put('d', ''));

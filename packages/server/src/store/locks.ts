@@ -21,7 +21,7 @@ export class Locks {
     const before = names.map((name) => this.#last.get(name));
     for (const name of names) this.#last.set(name, promise);
     try {
-      await Promise.all(before);
+      if (before.some((each) => each !== undefined)) await Promise.all(before);
       return await work();
     } finally {
       for (const name of names) if (this.#last.get(name) === promise) this.#last.delete(name);

@@ -70,10 +70,10 @@ async function convertName(key: Uint8Array, value: Uint8Array, db: LevelDb, asid
     return [aside.keep(key, value, 'no name has this key'), { type: 'del', key }];
   }
   const record = nameOfVersion1(value);
-  if (record !== undefined) return [{ type: 'put', key, value: encodeName(name, record) }];
+  if (record !== undefined) return [{ type: 'put', key, value: encodeName(key, record) }];
   // No device had a secret then.
   const standIn: StoredName = await standInFor(db, name, () => Promise.resolve(true));
-  return [aside.keep(key, value, outcomeOf(standIn)), { type: 'put', key, value: encodeName(name, standIn) }];
+  return [aside.keep(key, value, outcomeOf(standIn)), { type: 'put', key, value: encodeName(key, standIn) }];
 }
 
 function nameOfVersion1(value: Uint8Array): NameRecord | undefined {

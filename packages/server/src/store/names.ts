@@ -293,7 +293,8 @@ export class Names {
 }
 
 function putName(name: string, record: NameRecord): Operation {
-  return { type: 'put', key: nameKey(name), value: encodeName(name, record) };
+  const key = nameKey(name);
+  return { type: 'put', key, value: encodeName(key, record) };
 }
 
 function putPair(kind: PairKind, first: string, second: string): Operation {

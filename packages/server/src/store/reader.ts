@@ -1,8 +1,5 @@
 import type { LevelDb } from './writer.ts';
 
-/** So many reads are under way at once; further ones wait and go together. */
-const READS_AT_ONCE = 2;
-
 interface Waiting {
   readonly key: Uint8Array;
   readonly resolve: (value: Uint8Array | undefined) => void;
@@ -13,7 +10,7 @@ interface Waiting {
 export class Reader {
   readonly #db: LevelDb;
   #waiting: Waiting[] = [];
-  #reads = 0;
+  #isReading = false;
 
   constructor(db: LevelDb) {
     this.#db = db;
@@ -23,12 +20,14 @@ export class Reader {
   get(key: Uint8Array): Promise<Uint8Array | undefined> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ key, resolve, reject });
-      if (this.#reads < READS_AT_ONCE) void this.#read();
+      if (this.#isReading) return;
+      this.#isReading = true;
+      // Others of this turn of the event loop go with it.
+      setImmediate(() => this.#read());
     });
   }
 
   async #read(): Promise<void> {
-    this.#reads++;
     while (this.#waiting.length > 0) {
       const some = this.#waiting;
       this.#waiting = [];
@@ -40,7 +39,7 @@ export class Reader {
         else await this.#readAlone(some);
       }
     }
-    this.#reads--;
+    this.#isReading = false;
   }
 
   /** One record that cannot be read is nobody else's trouble. */

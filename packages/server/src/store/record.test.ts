@@ -94,7 +94,7 @@ test('a name\u2019s record comes back as it was', () => {
   });
   fc.assert(
     fc.property(fc.oneof(user, device), (record: NameRecord) => {
-      const back = decodeName(nameKey('ann'), encodeName('ann', record));
+      const back = decodeName(nameKey('ann'), encodeName(nameKey('ann'), record));
       for (const [field, value] of Object.entries(record)) {
         // JSON has no -0.
         const found = (back as unknown as Record<string, unknown>)[field];
@@ -106,7 +106,7 @@ test('a name\u2019s record comes back as it was', () => {
 
 test('a record of which any bit has turned, or that lies under another key, is damaged', () => {
   const record: NameRecord = { kind: 'user', passwordHash: 'hash', createdAt: 1 };
-  const value = encodeName('ann', record);
+  const value = encodeName(nameKey('ann'), record);
   for (let bit = 0; bit < value.length * 8; bit++) {
     const damaged = value.slice();
     damaged[bit >> 3]! ^= 1 << (bit & 7);

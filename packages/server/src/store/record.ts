@@ -136,8 +136,8 @@ export function contentOf(key: Uint8Array, value: Uint8Array): Uint8Array | unde
 /** A name as it is stored. A locked one stands in for a record that was damaged: nobody knows its password. */
 export type StoredName = NameRecord & { readonly locked?: true };
 
-export function encodeName(name: string, record: StoredName): Uint8Array {
-  return checked(nameKey(name), encodeText(JSON.stringify(record)));
+export function encodeName(key: Uint8Array, record: StoredName): Uint8Array {
+  return checked(key, encodeText(JSON.stringify(record)));
 }
 
 /** `undefined` when the record is damaged. */

@@ -35,6 +35,7 @@ export class Writer {
   #seen: (operations: readonly Operation[]) => void = () => {};
   #next: Group = newGroup();
   #isWriting = false;
+  #isAboutToStart = false;
   #lazyTimer: NodeJS.Timeout | undefined;
   #hasLate = false;
   #hasFailed = false;
@@ -72,6 +73,16 @@ export class Writer {
         if (error === undefined) resolve();
         else reject(error);
       });
+      this.#startAfterThese();
+    });
+  }
+
+  /** What comes of one read, or of one commit, is written together. */
+  #startAfterThese(): void {
+    if (this.#isWriting || this.#isAboutToStart) return;
+    this.#isAboutToStart = true;
+    queueMicrotask(() => {
+      this.#isAboutToStart = false;
       this.#start();
     });
   }
