@@ -67,7 +67,7 @@ export class Accounts {
   /** Changes of bindings that are under way, by both names. */
   readonly #binding = new Map<string, Set<Promise<unknown>>>();
   /** Names whose peers somebody watches, being about to rely on what was read of them. */
-  readonly #watched = new Map<string, Set<Watch>>();
+  readonly #watched = new Map<string, Watch[]>();
 
   constructor({ store, passwords, directory, time, identity, pairing }: AccountsPorts) {
     this.#store = store;
@@ -248,15 +248,21 @@ export class Accounts {
   /** Watches whether a name's peers change while `work` goes on. */
   async watch<Result>(name: string, work: (watch: Watch) => Promise<Result>): Promise<Result> {
     const watch = { hasChanged: false, isRemoved: false, isRevoked: false };
-    const watches = this.#watched.get(name) ?? new Set();
-    watches.add(watch);
-    this.#watched.set(name, watches);
+    const watches = this.#watched.get(name);
+    if (watches === undefined) this.#watched.set(name, [watch]);
+    else watches.push(watch);
     try {
       return await work(watch);
     } finally {
-      watches.delete(watch);
-      if (watches.size === 0) this.#watched.delete(name);
+      this.#unwatch(name, watch);
     }
+  }
+
+  #unwatch(name: string, watch: Watch): void {
+    const watches = this.#watched.get(name);
+    if (watches === undefined) return;
+    if (watches.length === 1) this.#watched.delete(name);
+    else watches.splice(watches.indexOf(watch), 1);
   }
 
   /**

@@ -35,11 +35,20 @@ export class ServerKey {
 
   /** False when this ciphertext was accepted before. */
   acceptOnce(ciphertext: Uint8Array): boolean {
-    const fingerprint = String.fromCharCode(...ciphertext.subarray(-FINGERPRINT_BYTES));
+    const fingerprint = fingerprintOf(ciphertext);
     if (this.#accepted.has(fingerprint)) return false;
     this.#accepted.add(fingerprint);
     return true;
   }
+}
+
+/** Two bytes to a unit. */
+function fingerprintOf(ciphertext: Uint8Array): string {
+  let text = '';
+  for (let at = ciphertext.length - FINGERPRINT_BYTES; at < ciphertext.length; at += 2) {
+    text += String.fromCharCode((ciphertext[at]! << 8) | ciphertext[at + 1]!);
+  }
+  return text;
 }
 
 /** The server's RSA key pairs: fresh at every start, replaced by age and use (PROTOCOL, "Encryption"). */
