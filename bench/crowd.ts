@@ -1,4 +1,4 @@
-// Device logins, many at a time: each on a new connection, with negotiation and an id never seen before.
+// Device logins, many at a time: each on a new connection, with an AES key of its own and an id never seen before.
 import type { Histogram } from './histogram.ts';
 import { codeOf, type Endpoint, Link, type LinkOwner, textOf } from './link.ts';
 import { CMD, type Envelope, type Keys } from './wire.ts';
@@ -55,7 +55,7 @@ export class Crowd implements LinkOwner {
     const { endpoint, keys, sources } = this.#options;
     this.#open++;
     this.#startedAtMs.push(performance.now());
-    new Link(endpoint, keys, this, number, `127.0.0.${2 + (number % sources)}`);
+    new Link(endpoint, keys.fresh(), this, number, `127.0.0.${2 + (number % sources)}`);
   }
 
   #fail(text: string): void {

@@ -8,6 +8,7 @@ import {
   type Decipheriv,
   type KeyObject,
   publicEncrypt,
+  randomBytes,
 } from 'node:crypto';
 
 export const CMD = {
@@ -195,26 +196,42 @@ export class Ecb {
   }
 }
 
-/**
- * What all connections of the generator share: one AES key, so that one cipher call serves all frames of a turn, and the
- * server's public keys by their bytes. Each negotiation is still a fresh PKCS#1 ciphertext.
- */
-export class Keys {
-  readonly ecb: Ecb;
-  readonly #aes: Buffer;
+/** The server's public key, made of its bytes once. */
+class ServerKey {
   #der: Buffer = Buffer.alloc(0);
   #rsa: KeyObject | null = null;
 
-  constructor(aes: Buffer) {
-    this.#aes = aes;
-    this.ecb = new Ecb(aes);
-  }
-
-  sealedFor(der: Buffer): Buffer {
+  of(der: Buffer): KeyObject {
     if (this.#rsa === null || !der.equals(this.#der)) {
       this.#der = Buffer.from(der);
       this.#rsa = createPublicKey({ key: this.#der, format: 'der', type: 'spki' });
     }
-    return publicEncrypt({ key: this.#rsa, padding: constants.RSA_PKCS1_PADDING }, this.#aes);
+    return this.#rsa;
+  }
+}
+
+/**
+ * What connections share: an AES key, so that one cipher call serves all frames of a turn, and the server's public key.
+ * Each negotiation is still a fresh PKCS#1 ciphertext.
+ */
+export class Keys {
+  readonly ecb: Ecb;
+  readonly #aes: Buffer;
+  readonly #serverKey: ServerKey;
+
+  constructor(aes: Buffer, serverKey: ServerKey = new ServerKey()) {
+    this.#aes = aes;
+    this.#serverKey = serverKey;
+    this.ecb = new Ecb(aes);
+  }
+
+  /** With an AES key of their own. */
+  fresh(): Keys {
+    return new Keys(randomBytes(this.#aes.length), this.#serverKey);
+  }
+
+  sealedFor(der: Buffer): Buffer {
+    const key = this.#serverKey.of(der);
+    return publicEncrypt({ key, padding: constants.RSA_PKCS1_PADDING }, this.#aes);
   }
 }
