@@ -75,6 +75,7 @@ export class Backing {
     this.redis = new RedisServer(scheduler, random, trace);
     this.database = new Database(scheduler, random, trace, disk);
     this.database.onRemoved = (name) => ports.checker.nameRemoved(name);
+    this.database.onClockSet = (ms) => ports.checker.databaseClockSet(ms);
     this.database.onCrash = () => ports.checker.databaseCrashed();
   }
 

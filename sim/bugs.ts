@@ -9,6 +9,7 @@ import type { Message } from '@hawser/server/core/message';
 import { APPEND } from '@hawser/server/core/ports';
 import { Sender } from '@hawser/server/core/sender';
 import { Removals } from '@hawser/server/store/postgres/removals';
+import { Database } from './postgres/database.ts';
 import { RedisServer } from './redis/server.ts';
 import { type SdkPatch, sdkBugs } from './sdk-bugs.ts';
 import type { SimStore } from './store.ts';
@@ -272,6 +273,15 @@ export const bugs = {
     within: 60,
     nodes: 3,
     global: () => patched(Accounts.prototype, 'withhold', (_name, work) => work()),
+  },
+  'the time in service is as old as the last note of it': {
+    within: 20,
+    nodes: 3,
+    global: () =>
+      patched(Database.prototype, 'noteRan', function (this: Database, ran) {
+        this.service.ran = Math.max(this.service.ran, ran);
+        return this.service.ran;
+      }),
   },
   'a removal that failed is not repeated': {
     within: 60,

@@ -16,6 +16,8 @@ const SENDER_PENDING_MAX = 1000;
 const BINDING_KNOWN_MS = 5000;
 /** A node that may store nothing any more ends what it has within this. */
 const VOID_KNOWN_MS = 4000;
+/** By how much nodes may disagree on the time in service: what the quickest of a few answers takes on a bad way. */
+const RAN_AGREED_MS = 250;
 
 /**
  * Compares what the server does with what PROTOCOL.md promises: the rules of `History`, and those for which one must see
@@ -38,6 +40,7 @@ export class Checker extends History {
   /** When each name was last removed. */
   readonly #removedAt = new Map<string, number>();
 
+  #databaseClockSetMs = 0;
   #ranLeast = Number.POSITIVE_INFINITY;
   #ranMost = Number.NEGATIVE_INFINITY;
 
@@ -56,11 +59,18 @@ export class Checker extends History {
   noteRan(aheadMs: number): void {
     this.#ranLeast = Math.min(this.#ranLeast, aheadMs);
     this.#ranMost = Math.max(this.#ranMost, aheadMs);
+    if (this.#databaseClockSetMs > 0 || this.#ranSkewMs <= RAN_AGREED_MS) return;
+    this.broken('time in service', `nodes are ${Math.round(this.#ranSkewMs)} ms apart`);
   }
 
-  /** By how much nodes disagree on that, at most. */
+  /** Nodes go by it, one after the other, so that for some seconds they do not agree. */
+  databaseClockSet(ms: number): void {
+    this.#databaseClockSetMs += Math.abs(ms);
+  }
+
+  /** By how much nodes disagree on that, at most: each may be by all that the database's clock was set, at any moment. */
   get #ranSkewMs(): number {
-    return Math.max(0, this.#ranMost - this.#ranLeast);
+    return Math.max(0, this.#ranMost - this.#ranLeast) + this.#databaseClockSetMs;
   }
 
   misused(text: string): void {

@@ -19,6 +19,7 @@ export const rules = {
   window: 'At most 256 unacked pushes a session.',
   'too soon again': 'A push is repeated on one connection after 5 s at the earliest.',
   'ttl late': 'A message is not delivered after its ttl.',
+  'time in service': 'Nodes agree on the time in service, by which age and ttl are told, too.',
   memory: 'Everything has a limit.',
   'no answer': 'A message is acked or refused once all is well.',
   'not drained': 'What is stored is delivered once all is well.',

@@ -1,3 +1,4 @@
+import { serverLimits } from '@hawser/protocol';
 import { DatabaseError } from 'pg';
 import type { Change, Contents } from '../contents.ts';
 import type { Disk } from '../disk.ts';
@@ -39,6 +40,7 @@ export class Database {
   /** Told of each run that nothing is stored of any more. */
   onVoid: (run: string) => void = () => {};
   onCrash: () => void = () => {};
+  onClockSet: (ms: number) => void = () => {};
   onRemoved: (name: string) => void = () => {};
 
   /** It cannot write: the disk is full. */
@@ -110,6 +112,16 @@ export class Database {
     if (row === undefined) this.runs.set(run, { isVoid: true, appended: 0, first: null, refused: [], reasons: [] });
     else row.isVoid = true;
     this.onVoid(run);
+  }
+
+  /** The time in service, which counts on by this clock unless it was not noted for long. */
+  noteRan(ran: number): number {
+    const { service } = this;
+    const ago = this.clock() - service.notedAt;
+    const rested = ago >= 0 && ago <= serverLimits.postgresRanRestMs ? ago : 0;
+    service.ran = Math.max(service.ran + rested, ran);
+    service.notedAt = this.clock();
+    return service.ran;
   }
 
   // ---- locks
@@ -185,6 +197,8 @@ export class Database {
   }
 
   jump(ms: number): void {
+    this.#trace.note('disk', Math.round(ms), -1, "PostgreSQL's clock is set");
+    this.onClockSet(ms);
     this.#clockAheadMs += ms;
   }
 

@@ -1,4 +1,3 @@
-import { serverLimits } from '@hawser/protocol';
 import { isUnused } from '@hawser/server/core/device-record';
 import { APPEND, type NameRecord, type StoredMessage } from '@hawser/server/core/ports';
 import { SQLSTATE } from '@hawser/server/store/postgres/errors';
@@ -58,16 +57,7 @@ const named: Record<string, Statement> = {
       return { rows: NOTHING, changes };
     },
   },
-  'note-ran': {
-    run: (database, [ran]) => {
-      const { service } = database;
-      const ago = database.clock() - service.notedAt;
-      const rested = ago >= 0 && ago <= serverLimits.postgresRanRestMs ? ago : 0;
-      service.ran = Math.max(service.ran + rested, Number(ran));
-      service.notedAt = database.clock();
-      return [{ ran: service.ran }];
-    },
-  },
+  'note-ran': { run: (database, [ran]) => [{ ran: database.noteRan(Number(ran)) }] },
   append: {
     isSynced: true,
     locks: (values) => [...texts(values[6]).map(inboxLock), runLock(values[0])],
