@@ -7,6 +7,10 @@ import { wireLimits } from './limits.ts';
 import { isWithin } from './names.ts';
 import { decodeText, encodeText, writeText } from './text.ts';
 
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const CLOSING_BRACE = 0x7d;
+
 /** Why a body was refused; `refusal.msg` says which field. */
 export class Fault {
   readonly name: RefusalName;
@@ -252,17 +256,40 @@ export function readAcks(data: Uint8Array): string[] | Fault {
   at = skipSpace(data, at + 1);
   if (data[at] === 0x5d) return skipSpace(data, at + 1) === data.length ? ids : BAD_ACK;
   for (;;) {
-    // The array around the objects is a level too.
-    at = ackFields.find(data, at, wireLimits.jsonDepthMax - 1);
-    if (at < 0 || ackFields.spans[0] === NOT_FOUND) return BAD_ACK;
-    const id = stringValue(data, ackFields.spans[0]!, ackFields.spans[1]!);
-    if (id === undefined) return BAD_ACK;
-    ids.push(id);
-    at = skipSpace(data, at);
+    const end = plainAckEnd(data, at);
+    if (end !== NOT_FOUND) {
+      ids.push(decodeText(data, at + PLAIN_ACK.length, end) ?? '');
+      at = end + PLAIN_ACK_REST;
+    } else {
+      // The array around the objects is a level too.
+      at = ackFields.find(data, at, wireLimits.jsonDepthMax - 1);
+      if (at < 0 || ackFields.spans[0] === NOT_FOUND) return BAD_ACK;
+      const id = stringValue(data, ackFields.spans[0]!, ackFields.spans[1]!);
+      if (id === undefined) return BAD_ACK;
+      ids.push(id);
+      at = skipSpace(data, at);
+    }
     if (data[at] === 0x5d) return skipSpace(data, at + 1) === data.length ? ids : BAD_ACK;
     if (data[at] !== 0x2c) return BAD_ACK;
     at = skipSpace(data, at + 1);
   }
+}
+
+/** How nearly all clients write the ack of a message, up to its id; `"}` is behind. */
+const PLAIN_ACK = encodeText('{"msgid":"');
+const PLAIN_ACK_REST = 2;
+
+/** Where the id ends, if at `at` is an ack as nearly all clients write it, with an id of plain ASCII. */
+function plainAckEnd(data: Uint8Array, at: number): number {
+  for (let i = 0; i < PLAIN_ACK.length; i++) if (data[at + i] !== PLAIN_ACK[i]) return NOT_FOUND;
+  let end = at + PLAIN_ACK.length;
+  while (isPlain(data[end])) end++;
+  return data[end] === QUOTE && data[end + 1] === CLOSING_BRACE ? end : NOT_FOUND;
+}
+
+/** A character that stands for itself within a JSON string, and is one byte. Beyond the end there is none. */
+function isPlain(unit: number | undefined): boolean {
+  return unit !== undefined && unit >= 0x20 && unit < 0x7f && unit !== QUOTE && unit !== BACKSLASH;
 }
 
 /** The common answer `{"code":…,"msg":…}`. */
@@ -278,6 +305,7 @@ export function retryBody(refusal: Refusal): Uint8Array {
 }
 
 const FIRST_ROOM_BYTES = 16 * 1024;
+const ID_HEAD = encodeText(',"msgid":"');
 /** Room for `,{"from":,"to":,"msg":,"msgid":,"ts":…}]`, and for the padding of a cipher behind it. */
 const ELEMENT_OVERHEAD_BYTES = 96;
 
@@ -305,8 +333,24 @@ export class PushWriter {
     bytes[at] = at === 0 ? 0x5b : 0x2c;
     at = writeText(bytes, at + 1, head);
     bytes.set(msg, at);
-    const tail = ts === 0 ? '}' : `,"ts":${ts}}`;
-    this.length = writeText(bytes, at + msg.length, `,"msgid":${JSON.stringify(msgId)}${tail}`);
+    at = this.#writeId(at + msg.length, msgId);
+    if (ts === 0) bytes[at++] = CLOSING_BRACE;
+    else at = writeText(bytes, at, `,"ts":${ts}}`);
+    this.length = at;
+  }
+
+  /** `,"msgid":…`; returns the offset behind it. A plain id is written unit by unit: a call and a string would cost more. */
+  #writeId(from: number, msgId: string): number {
+    const bytes = this.bytes;
+    let at = from;
+    for (let i = 0; i < ID_HEAD.length; i++) bytes[at++] = ID_HEAD[i]!;
+    for (let i = 0; i < msgId.length; i++) {
+      const unit = msgId.charCodeAt(i);
+      if (!isPlain(unit)) return writeText(bytes, from, `,"msgid":${JSON.stringify(msgId)}`);
+      bytes[at++] = unit;
+    }
+    bytes[at++] = QUOTE;
+    return at;
   }
 
   end(): void {

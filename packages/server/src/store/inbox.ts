@@ -126,6 +126,11 @@ export class Inbox {
     return this.#entries.gone(first);
   }
 
+  /** The same, of those behind a position only. */
+  goneBehind(first: number, after: number): ReadonlySet<number> | undefined {
+    return this.#entries.goneBehind(first, after);
+  }
+
   /** The disk knows from now on that something of this segment is gone. */
   note(first: number): void {
     this.#noted ??= new Set();
@@ -163,6 +168,7 @@ const GONE = 0;
 /** Marks the first message of a segment: the lowest bit, beside the fingerprint. */
 const BEGINS = 1;
 const FIRST_ENTRIES = 8;
+const NO_ENTRY = -1;
 /** With more than this an index leads from fingerprints to messages; a look at so few costs no more. */
 const UNINDEXED_MAX = 128;
 /** Segments listed at once, at most. */
@@ -186,6 +192,9 @@ class Entries {
   #from = 0;
   #shown = 0;
   #to = 0;
+  /** The entry that was removed last and the one with which its segment begins: messages leave in order, mostly. */
+  #removedAt = NO_ENTRY;
+  #removedStart = NO_ENTRY;
   /** Open addressing: entries by fingerprint, each plus one. What is gone stays until the next `#rebuild`. */
   #index: Uint32Array | undefined;
 
@@ -242,6 +251,7 @@ class Entries {
       }
       if (at < this.#shown) shown = to;
     }
+    this.#removedAt = NO_ENTRY;
     this.#words = words;
     this.#stride = stride;
     this.#base = base;
@@ -320,13 +330,18 @@ class Entries {
    * message with this fingerprint is there.
    */
   remove(position: number, fingerprint: number): number | undefined {
-    const at = this.#at(position, this.#shown);
+    let at = this.#removedAt + 1;
+    const isNext = at > this.#from && at < this.#shown && this.#position(at) === position;
+    if (!isNext) at = this.#at(position, this.#shown);
     if (at < this.#from || this.#position(at) !== position) return undefined;
     const word = at * this.#stride + 1;
     if ((this.#words[word]! & ~BEGINS) >>> 0 !== fingerprint) return undefined;
     this.#words[word]! &= BEGINS;
-    const first = this.#position(this.#startOf(at));
-    // Messages leave in order, mostly: while there is one behind this in its segment, nothing more is to be done.
+    const start = isNext && !this.#begins(at) ? this.#removedStart : this.#startOf(at);
+    this.#removedAt = at;
+    this.#removedStart = start;
+    const first = this.#position(start);
+    // While there is one behind this in its segment, nothing more is to be done.
     const next = at + 1;
     if (next === this.#shown || this.#begins(next) || this.#isGone(next)) this.#sweep();
     return first;
@@ -382,6 +397,19 @@ class Entries {
     return gone?.size === end - start ? undefined : gone;
   }
 
+  goneBehind(first: number, after: number): Set<number> | undefined {
+    const start = this.#at(first, this.#shown);
+    if (start < this.#from || this.#position(start) !== first) return undefined;
+    const end = this.#endOf(start);
+    let gone: Set<number> | undefined;
+    for (let at = Math.max(start, this.#at(after, this.#shown) + 1); at < end; at++) {
+      if (!this.#isGone(at)) continue;
+      gone ??= new Set();
+      gone.add(this.#position(at));
+    }
+    return gone;
+  }
+
   segments(position: number, messages: number, isBehind: boolean): number[] {
     const listed: number[] = [];
     let found = 0;
@@ -413,6 +441,7 @@ class Entries {
       this.#from = end;
     }
     if (this.#from < this.#to) return;
+    this.#removedAt = NO_ENTRY;
     this.#from = 0;
     this.#shown = 0;
     this.#to = 0;

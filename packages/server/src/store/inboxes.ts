@@ -1,5 +1,6 @@
 import { encodeText } from '@hawser/protocol';
 import { APPEND, type Log, type NewMessage, type Page, type StoredMessage } from '../core/ports.ts';
+import { Ahead, type ReadSegment } from './ahead.ts';
 import { Inbox, type InboxLimits } from './inbox.ts';
 import {
   asideKey,
@@ -19,8 +20,13 @@ import type { Late, LevelDb, Operation, Writer } from './writer.ts';
 
 /** What is read from LevelDB at once. */
 const READ_AHEAD_BYTES = 256 * 1024;
-/** Segments that a page reads at first; then twice as many each time. */
+/** Segments that a page reads at first, since how large they are shows only then; then twice as many each time. */
 const SEGMENTS_AT_FIRST = 4;
+/** The same where messages are small, as far as is known: less than so many bytes on average. */
+const SMALL_SEGMENTS_AT_FIRST = 16;
+const SMALL_MESSAGE_BYTES = 2048;
+/** About so many messages are read at once: what is too much for one page is kept for the next. */
+const MESSAGES_AHEAD = 512;
 
 export interface InboxesOptions {
   readonly db: LevelDb;
@@ -78,6 +84,7 @@ export class Inboxes {
   #touched = new Map<string, Set<number>>();
   /** Missing while an append uses it. */
   #segments: SegmentWriter | undefined = new SegmentWriter();
+  readonly #ahead = new Ahead();
   /** Keys of records that are being set aside. */
   readonly #leaving = new Set<string>();
   /** Records that were set aside because their checksum was wrong. */
@@ -223,24 +230,36 @@ export class Inboxes {
     return this.#use(receiver, async (inbox) => {
       const messages: StoredMessage[] = [];
       let left = bytes;
-      // A few at first: how large they are shows only then, and large ones fill a page soon.
-      let slice = SEGMENTS_AT_FIRST;
-      let firsts = inbox.segmentsFrom(after, count + 1).slice(0, slice);
+      let slice = inbox.bytes > inbox.messages * SMALL_MESSAGE_BYTES ? SEGMENTS_AT_FIRST : SMALL_SEGMENTS_AT_FIRST;
+      let segments = this.#ahead.take(inbox, after);
+      let last = segments?.at(-1)?.first;
       for (;;) {
-        const last = firsts.at(-1);
-        if (last === undefined) return { messages, end: true };
-        for (const segment of await this.#readSegments(receiver, inbox, firsts)) {
-          const gone = inbox.gone(segment.first);
-          while (segment.reader.next()) {
-            const { position } = segment.reader;
+        if (segments === undefined) {
+          const most = Math.max(count - messages.length + 1, MESSAGES_AHEAD);
+          const listed = last === undefined ? inbox.segmentsFrom(after, most) : inbox.segmentsBehind(last, most);
+          const firsts = listed.slice(0, slice);
+          slice *= 2;
+          last = firsts.at(-1);
+          if (last === undefined) return { messages, end: true };
+          segments = await this.#readSegments(receiver, inbox, firsts);
+        }
+        for (let i = 0; i < segments.length; i++) {
+          const { first, reader } = segments[i]!;
+          if (!inbox.hasSegment(first)) continue;
+          const gone = inbox.goneBehind(first, after);
+          while (reader.next()) {
+            const { position } = reader;
             if (position <= after || gone?.has(position)) continue;
-            if (messages.length === count || (left <= 0 && messages.length > 0)) return { messages, end: false };
-            messages.push(segment.reader.message());
-            left -= segment.reader.size;
+            if (messages.length === count || (left <= 0 && messages.length > 0)) {
+              reader.hold();
+              this.#ahead.keep(inbox, messages.at(-1)?.position ?? after, segments.slice(i));
+              return { messages, end: false };
+            }
+            messages.push(reader.message());
+            left -= reader.size;
           }
         }
-        slice *= 2;
-        firsts = inbox.segmentsBehind(last, count - messages.length + 1).slice(0, slice);
+        segments = undefined;
       }
     });
   }
@@ -265,14 +284,10 @@ export class Inboxes {
   }
 
   /** Segments that are still there when they have been read; damaged ones are set aside. */
-  async #readSegments(
-    receiver: string,
-    inbox: Inbox,
-    firsts: readonly number[],
-  ): Promise<{ first: number; reader: SegmentReader }[]> {
+  async #readSegments(receiver: string, inbox: Inbox, firsts: readonly number[]): Promise<ReadSegment[]> {
     const keys = firsts.map((first) => inboxKey('m', receiver, first));
     const values = await this.#options.db.getMany(keys);
-    const read: { first: number; reader: SegmentReader }[] = [];
+    const read: ReadSegment[] = [];
     for (let i = 0; i < firsts.length; i++) {
       const first = firsts[i]!;
       const value = values[i];
@@ -498,6 +513,7 @@ export class Inboxes {
     this.#messagesCached -= inbox.messages;
     this.#knownBytes -= inbox.countedBytes;
     this.#loaded.delete(receiver);
+    this.#ahead.forget(inbox);
   }
 
   /** Takes into account how much the inbox has grown or shrunk. */
