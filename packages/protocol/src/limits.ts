@@ -306,6 +306,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
      * while memory is short.
      */
     inboxesKnownBytesMax: 64 * MIB,
+    /** Or one part in so many of the memory that the process may use, where that is more. */
+    inboxesKnownShare: 64,
     /** The share of an inbox that one sender may fill: one in this many. */
     inboxSenderShare: 2,
     /** How often messages past their age are looked for. */

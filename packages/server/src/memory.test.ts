@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { mock, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
-import { BufferGarbage, boundGarbage, heapGrowthPercent, watchMemory } from './memory.ts';
+import { BufferGarbage, boundGarbage, heapGrowthPercent, inboxesKnownBytesMax, watchMemory } from './memory.ts';
 
 test('the gate shuts beyond one mark and opens below a lower one, saying so once each time', () => {
   mock.timers.enable({ apis: ['setInterval'] });
@@ -118,4 +118,9 @@ test('the young generation is collected when asked for, and not the whole heap',
     observer.disconnect();
     garbage.stop();
   }
+});
+
+test('what may be known of inboxes grows with the memory that there is, from 64 MiB on', () => {
+  assert.equal(inboxesKnownBytesMax(2 ** 30), 64 * 2 ** 20);
+  assert.equal(inboxesKnownBytesMax(24 * 2 ** 30), 384 * 2 ** 20);
 });

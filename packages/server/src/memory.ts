@@ -7,9 +7,17 @@ import { serverLimits } from '@hawser/protocol';
 /** How much of what it may use the process uses, in percent: the worse of its heap and its memory as a whole. */
 export function memoryPercent(): number {
   const { used_heap_size: heapUsed, heap_size_limit: heapMax } = getHeapStatistics();
-  // The limit of the control group when there is one.
-  const allowed = Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem());
-  return 100 * Math.max(heapUsed / heapMax, process.memoryUsage.rss() / allowed);
+  return 100 * Math.max(heapUsed / heapMax, process.memoryUsage.rss() / memoryBytesMax());
+}
+
+/** What the process may use: the limit of its control group when there is one. */
+function memoryBytesMax(): number {
+  return Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem());
+}
+
+/** What may be known of inboxes: more where there is much memory, for without it each of them is read whole again. */
+export function inboxesKnownBytesMax(memoryBytes: number = memoryBytesMax()): number {
+  return Math.max(serverLimits.inboxesKnownBytesMax, memoryBytes / serverLimits.inboxesKnownShare);
 }
 
 /** By how much of what is alive the heap may grow before it is collected, in percent. */

@@ -10,7 +10,7 @@ import type { Witness } from './cluster/witness.ts';
 import { Core } from './core/core.ts';
 import { ClusterAway, type Log, type Time } from './core/ports.ts';
 import { systemDigests } from './digests.ts';
-import { BufferGarbage } from './memory.ts';
+import { BufferGarbage, inboxesKnownBytesMax } from './memory.ts';
 import { SettingError, type Settings } from './settings.ts';
 import { LevelStore } from './store/level.ts';
 import { PostgresStore } from './store/postgres/store.ts';
@@ -134,7 +134,8 @@ async function openStore(
       const store = await PostgresStore.open({ url, log, onError, limits, run });
       return { store, ran: () => store.ran(), storeName: 'the database' };
     }
-    const store = await LevelStore.open({ folder: storePath(data), log, onError, limits });
+    const known = inboxesKnownBytesMax();
+    const store = await LevelStore.open({ folder: storePath(data), log, onError, limits, inboxesKnownBytesMax: known });
     return { store, ran: store.ranBefore, storeName: storePath(data) };
   } catch (error) {
     if (!(error instanceof StoreUnusable)) throw error;

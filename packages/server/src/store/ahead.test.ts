@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StoredMessage } from '../core/ports.ts';
 import { Ahead, type ReadSegment } from './ahead.ts';
 import { ALL, newMessages, remove, store } from './contract-harness.ts';
 import { Inbox } from './inbox.ts';
@@ -42,7 +43,7 @@ test('no more than 256 KiB are kept of one inbox, and 4 MiB of all: those kept l
 
 test('pages that begin where the one before ended leave out what was removed, and have what was stored since', async (t) => {
   const harness = await harnessFor(t);
-  const stored = [];
+  const stored: StoredMessage[] = [];
   for (const name of ['a', 'b', 'c']) stored.push(...(await store(harness, newMessages(50, 'ann', 'bob', name))));
   const removed = new Set<number>();
   const gone = new Set<number>();

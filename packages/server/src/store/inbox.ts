@@ -175,6 +175,9 @@ const UNINDEXED_MAX = 128;
 const SEGMENTS_LISTED_MAX = 64;
 const WORD = 2 ** 32;
 
+/** An inbox for which two bytes tell each entry has the smaller one: it has fewer entries than slots. */
+type Index = Uint16Array | Uint32Array;
+
 /**
  * The messages of an inbox in order of position, in one typed array: 8 bytes each, where a `Map` takes about 60. There
  * are many inboxes, and one may hold a hundred thousand messages.
@@ -196,7 +199,7 @@ class Entries {
   #removedAt = NO_ENTRY;
   #removedStart = NO_ENTRY;
   /** Open addressing: entries by fingerprint, each plus one. What is gone stays until the next `#rebuild`. */
-  #index: Uint32Array | undefined;
+  #index: Index | undefined;
 
   get memoryBytes(): number {
     return this.#words.byteLength + (this.#index?.byteLength ?? 0);
@@ -297,14 +300,14 @@ class Entries {
   #makeIndex(): void {
     let slots = 2 * UNINDEXED_MAX;
     while (slots * 3 < (this.#words.length / this.#stride) * 4) slots *= 2;
-    const index = new Uint32Array(slots);
+    const index = slots > 2 ** 16 ? new Uint32Array(slots) : new Uint16Array(slots);
     for (let at = this.#from; at < this.#to; at++) {
       if (!this.#isGone(at)) this.#place(index, (this.#words[at * this.#stride + 1]! & ~BEGINS) >>> 0, at);
     }
     this.#index = index;
   }
 
-  #place(index: Uint32Array, fingerprint: number, at: number): void {
+  #place(index: Index, fingerprint: number, at: number): void {
     const mask = index.length - 1;
     let slot = slotOf(fingerprint, mask);
     while (index[slot] !== 0) slot = (slot + 1) & mask;
