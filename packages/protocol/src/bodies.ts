@@ -63,7 +63,7 @@ export interface DevicesBody {
 }
 
 export interface MessageBody {
-  readonly to: string;
+  to: string;
   /** The value of `msg` as JSON text: a view into the data. */
   readonly msg: Uint8Array;
   /** Seconds; 0 when the message has none. */

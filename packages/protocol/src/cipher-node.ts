@@ -79,5 +79,6 @@ function joinWhole(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
 
 function unpadded(padded: Uint8Array, from: number, to: number): Uint8Array | undefined {
   const length = unpaddedLength(padded, from, to);
-  return length < 0 ? undefined : padded.subarray(from, from + length);
+  // Not `subarray`: it is a Buffer.
+  return length < 0 ? undefined : new Uint8Array(padded.buffer, padded.byteOffset + from, length);
 }

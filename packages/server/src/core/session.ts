@@ -90,6 +90,8 @@ export class Session implements Asker {
   peers: Set<string> = NO_PEERS;
   /** When they were last read from the store. */
   peersLoadedAt = 0;
+  /** The receiver of its last message: it stands for the same name in the next, since V8 knows its hash. */
+  lastTo = '';
   #undecryptable = 0;
   /** Received while a command waits. */
   #keptBytes = 0;

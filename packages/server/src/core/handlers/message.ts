@@ -21,6 +21,8 @@ export function message(session: Session, request: Envelope): Promise<void> | un
     session.refuse(request, 'badMsgId');
     return undefined;
   }
+  if (body.to === session.lastTo) body.to = session.lastTo;
+  else session.lastTo = body.to;
   const allowed = mayWrite(session, body.to);
   if (typeof allowed === 'boolean') {
     accept(session, request, body, allowed);
