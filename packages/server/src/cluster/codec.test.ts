@@ -15,9 +15,10 @@ function plain<Model>(model: { [Key in keyof Model]: fc.Arbitrary<Model[Key]> })
 }
 
 const uint = fc.oneof(fc.nat(300), fc.maxSafeNat());
-const name = fc
-  .string({ unit: 'grapheme', maxLength: 128 })
-  .filter((text) => Buffer.byteLength(text) <= wireLimits.nameBytesMax);
+const name = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 128 }).filter((text) => Buffer.byteLength(text) <= wireLimits.nameBytesMax),
+  fc.constantFrom('ann', 'bob', 'lamp-1', 'lamp-2', 'lamp-3', 'lamp-4'),
+);
 const float = fc.double({ noNaN: true, noDefaultInfinity: true });
 const finished = plain({ from: name, msgId: name, hash: uint, ago: uint });
 const type = <Type extends Packet['type']>(value: Type) => fc.constant(value);
@@ -74,6 +75,41 @@ test('a writer that is used again begins anew', () => {
   }
 });
 
+test('names that come again are written once, also when a packet that had one is taken back', () => {
+  const names = fc.array(fc.tuple(fc.nat(7), fc.boolean()), { maxLength: 60 });
+  fc.assert(
+    fc.property(names, (chosen) => {
+      const writer = new Writer();
+      writeBatchHead(writer, 'a', 1);
+      const kept: string[] = [];
+      for (const [which, isTakenBack] of chosen) {
+        const before = writer.length;
+        writePacket(writer, { type: 'absent', to: `name-${which}` });
+        if (isTakenBack) writer.cut(before);
+        else kept.push(`name-${which}`);
+      }
+      const read = readBatch(writer.take())?.packets.map((each) => (each.type === 'absent' ? each.to : ''));
+      assert.deepEqual(read, kept);
+    }),
+  );
+  const long = 'x'.repeat(100);
+  const packets: Packet[] = Array.from({ length: 100 }, () => ({ type: 'absent', to: long }));
+  assert.ok(write({ from: 'a', number: 1, packets }).length < 2 * long.length + 2 * packets.length);
+});
+
+test('a message that is kept keeps at most 16 KiB of others with it', () => {
+  const sizes = [100, 100, 40_000, 3, 15_000, 15_000, 0, 16_384, 1];
+  const packets = sizes.map((size, seq): Packet => {
+    const head = { type: 'forward', to: 'b', stream: 1, seq, finishedTo: 0, from: 'c', msgId: `m-${seq}` } as const;
+    return { ...head, msg: new Uint8Array(size).fill(seq), wall: 1, ran: 1, ttl: 0 };
+  });
+  const read = readBatch(write({ from: 'a', number: 1, packets }));
+  assert.deepEqual(read?.packets, packets);
+  for (const each of read.packets) {
+    if (each.type === 'forward') assert.ok(each.msg.buffer.byteLength <= Math.max(each.msg.length, 16 * 1024));
+  }
+});
+
 test('a batch that is cut short is none, unless it ends behind a packet', () => {
   fc.assert(
     fc.property(batch, fc.nat(), (value, cut) => {
@@ -93,7 +129,8 @@ test('whatever the bytes, reading them neither throws nor makes what could not b
     bytes[at % bytes.length] = byte;
     return bytes;
   });
-  const random = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from([1, ...bytes]));
+  const version = write({ from: 'a', number: 1, packets: [] })[0]!;
+  const random = fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from([version, ...bytes]));
   fc.assert(
     fc.property(fc.oneof(damaged, random), (bytes) => {
       const read = readBatch(bytes);
@@ -107,7 +144,7 @@ test('a count of four thousand million makes no room before they are there', () 
   const writer = new Writer();
   writeBatchHead(writer, 'a', 1);
   writer.byte(1);
-  writer.text('ann');
+  writer.name('ann');
   writer.uint(1);
   writer.uint(2 ** 32);
   const before = process.memoryUsage().heapUsed;

@@ -6,7 +6,7 @@ import { Reader } from './reader.ts';
 import type { Writer } from './writer.ts';
 
 /** What another version may write otherwise begins with another number. */
-const VERSION = 2;
+const VERSION = 3;
 
 const types = [
   'forward',
@@ -40,11 +40,11 @@ export function writePacket(writer: Writer, packet: Packet): void {
   writer.byte(codes[packet.type]);
   switch (packet.type) {
     case 'forward':
-      writer.text(packet.to);
+      writer.name(packet.to);
       writer.uint(packet.stream);
       writer.uint(packet.seq);
       writer.uint(packet.finishedTo);
-      writer.text(packet.from);
+      writer.name(packet.from);
       writer.text(packet.msgId);
       writer.bytes(packet.msg);
       writer.float(packet.wall);
@@ -52,35 +52,35 @@ export function writePacket(writer: Writer, packet: Packet): void {
       writer.float(packet.ttl);
       return;
     case 'acked':
-      writer.text(packet.to);
+      writer.name(packet.to);
       writer.uint(packet.stream);
       writer.uint(packet.seqs.length);
       for (const seq of packet.seqs) writer.uint(seq);
       return;
     case 'refused':
-      writer.text(packet.to);
+      writer.name(packet.to);
       writer.uint(packet.stream);
       writer.uint(packet.seq);
       return;
     case 'nudge':
-      writer.text(packet.to);
+      writer.name(packet.to);
       writer.uint(packet.position);
       writer.uint(packet.news);
       return;
     case 'absent':
-      writer.text(packet.to);
+      writer.name(packet.to);
       return;
     case 'caughtUp':
-      writer.text(packet.to);
+      writer.name(packet.to);
       writer.uint(packet.news);
       writer.uint(packet.stream);
       return;
     case 'takeOver':
-      writer.text(packet.name);
+      writer.name(packet.name);
       writer.uint(packet.token);
       return;
     case 'handed':
-      writer.text(packet.name);
+      writer.name(packet.name);
       writer.uint(packet.token);
       writer.ints(packet.settled);
       writer.uint(packet.hadUnder);
@@ -88,24 +88,24 @@ export function writePacket(writer: Writer, packet: Packet): void {
       for (const msgId of packet.unsure) writer.text(msgId);
       writer.uint(packet.finished.length);
       for (const { from, msgId, hash, ago } of packet.finished) {
-        writer.text(from);
+        writer.name(from);
         writer.text(msgId);
         writer.uint(hash);
         writer.uint(ago);
       }
       return;
     case 'removing':
-      writer.text(packet.name);
+      writer.name(packet.name);
       writer.uint(packet.removal);
       writer.byte(packet.onlyIdle ? 1 : 0);
       return;
     case 'letGo':
-      writer.text(packet.name);
+      writer.name(packet.name);
       writer.uint(packet.removal);
       writer.byte(packet.isDone ? 1 : 0);
       return;
     case 'removed':
-      writer.text(packet.name);
+      writer.name(packet.name);
       writer.uint(packet.removal);
       writer.byte(packet.isGone === undefined ? UNKNOWN : packet.isGone ? 1 : 0);
       return;
@@ -140,11 +140,11 @@ function readPacket(reader: Reader): Packet | undefined {
   const type = types[reader.byte()];
   switch (type) {
     case 'forward': {
-      const to = reader.text(names);
+      const to = reader.name(names);
       const stream = reader.uint();
       const seq = reader.uint();
       const finishedTo = reader.uint();
-      const from = reader.text(names);
+      const from = reader.name(names);
       const msgId = reader.text(ids);
       const msg = reader.bytes(wireLimits.msgBytesMax);
       return {
@@ -162,28 +162,28 @@ function readPacket(reader: Reader): Packet | undefined {
       };
     }
     case 'acked':
-      return { type, to: reader.text(names), stream: reader.uint(), seqs: reader.list(() => reader.uint()) };
+      return { type, to: reader.name(names), stream: reader.uint(), seqs: reader.list(() => reader.uint()) };
     case 'refused':
-      return { type, to: reader.text(names), stream: reader.uint(), seq: reader.uint() };
+      return { type, to: reader.name(names), stream: reader.uint(), seq: reader.uint() };
     case 'nudge':
-      return { type, to: reader.text(names), position: reader.uint(), news: reader.uint() };
+      return { type, to: reader.name(names), position: reader.uint(), news: reader.uint() };
     case 'absent':
-      return { type, to: reader.text(names) };
+      return { type, to: reader.name(names) };
     case 'caughtUp':
-      return { type, to: reader.text(names), news: reader.uint(), stream: reader.uint() };
+      return { type, to: reader.name(names), news: reader.uint(), stream: reader.uint() };
     case 'takeOver':
-      return { type, name: reader.text(names), token: reader.uint() };
+      return { type, name: reader.name(names), token: reader.uint() };
     case 'handed':
       return {
         type,
-        name: reader.text(names),
+        name: reader.name(names),
         token: reader.uint(),
         settled: reader.ints(),
         hadUnder: reader.uint(),
         unsure: reader.list(() => reader.text(ids)),
         finished: reader.list(
           (): Finished => ({
-            from: reader.text(names),
+            from: reader.name(names),
             msgId: reader.text(ids),
             hash: reader.uint(),
             ago: reader.uint(),
@@ -191,11 +191,11 @@ function readPacket(reader: Reader): Packet | undefined {
         ),
       };
     case 'removing':
-      return { type, name: reader.text(names), removal: reader.uint(), onlyIdle: reader.byte() === 1 };
+      return { type, name: reader.name(names), removal: reader.uint(), onlyIdle: reader.byte() === 1 };
     case 'letGo':
-      return { type, name: reader.text(names), removal: reader.uint(), isDone: reader.byte() === 1 };
+      return { type, name: reader.name(names), removal: reader.uint(), isDone: reader.byte() === 1 };
     case 'removed':
-      return { type, name: reader.text(names), removal: reader.uint(), isGone: perhaps(reader.byte()) };
+      return { type, name: reader.name(names), removal: reader.uint(), isGone: perhaps(reader.byte()) };
     default:
       reader.fail();
       return undefined;

@@ -1,7 +1,11 @@
 import { decodeText } from '@hawser/protocol';
+import { NAME_FOLLOWS, NAMES_FORGOTTEN, NAMES_KEPT } from './writer.ts';
 
 const NOTHING = new Uint8Array(0);
 const NO_INTS = new Int32Array(0);
+
+/** Contents of messages are copied in pieces of so much: one that is kept for long keeps no more than that with it. */
+const PIECE_BYTES = 16 * 1024;
 
 /**
  * Reads what a `Writer` wrote, from bytes that anybody may have written. It never throws: behind the first thing that
@@ -11,6 +15,11 @@ export class Reader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   #at = 0;
+  #names: string[] = [];
+  #nextName = 0;
+  /** A copy of what lies from here. */
+  #piece = NOTHING;
+  #pieceFrom = 0;
   hasFailed = false;
 
   constructor(bytes: Uint8Array) {
@@ -79,13 +88,39 @@ export class Reader {
     return text ?? '';
   }
 
+  /** What `Writer.name` wrote. */
+  name(bytesMax: number): string {
+    const which = this.byte();
+    if (which !== NAME_FOLLOWS && which !== NAMES_FORGOTTEN) {
+      const name = this.#names[which - 1];
+      if (name === undefined) this.fail();
+      return name ?? '';
+    }
+    if (which === NAMES_FORGOTTEN) {
+      this.#names = [];
+      this.#nextName = 0;
+    }
+    const name = this.text(bytesMax);
+    this.#names[this.#nextName] = name;
+    this.#nextName = (this.#nextName + 1) % NAMES_KEPT;
+    return name;
+  }
+
+  /** A copy, which may be part of one that others have a part in, too. */
   bytes(bytesMax: number): Uint8Array {
     const at = this.#skip(4);
     const length = at === undefined ? 0 : this.#view.getUint32(at);
     if (length > bytesMax) this.fail();
     const from = this.#skip(length);
+    if (from === undefined || length === 0) return NOTHING;
+    if (from + length > this.#pieceFrom + this.#piece.length) this.#copy(from, Math.max(length, PIECE_BYTES));
+    return this.#piece.subarray(from - this.#pieceFrom, from - this.#pieceFrom + length);
+  }
+
+  #copy(from: number, length: number): void {
     // `slice` of a Buffer would share its memory.
-    return from === undefined ? NOTHING : new Uint8Array(this.#bytes.subarray(from, from + length));
+    this.#piece = new Uint8Array(this.#bytes.subarray(from, from + length));
+    this.#pieceFrom = from;
   }
 
   /** As many as there are said to be, or until it has failed: no room is made for what has not been read. */
