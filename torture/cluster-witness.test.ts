@@ -112,6 +112,27 @@ test('what a receiver acked may come once more after a crash of the database, no
   assert.deepEqual(broken(), ['delivered again'], 'there was no crash behind that');
 });
 
+test('what waits behind a login when a node ends may be taken then, and come once more, if nobody was acked', () => {
+  const gone = login('ann');
+  const [waiting, acked] = [send(gone), send(gone)];
+  witness.acked(gone, acked.msgId);
+  witness.closed(gone);
+  const ann = login('ann');
+  for (const message of [waiting, acked]) witness.sent(ann, message, false);
+  witness.ended();
+  bob = login('bob');
+  for (const message of [waiting, acked]) {
+    push(message);
+    ack(message);
+    fence(message);
+  }
+  bob = login('bob');
+  push(waiting);
+  assert.deepEqual(broken(), []);
+  push(acked);
+  assert.deepEqual(broken(), ['delivered again']);
+});
+
 test('a database that is frozen or cut off forgets nothing', () => {
   witness.storeGoes();
   const message = send(login('ann'));

@@ -26,10 +26,17 @@ export class ClusterWitness extends Witness {
   /** Messages that came before others while the database was away; and those of which it is not known whether they might. */
   readonly doubts = { judged: 0, unknown: 0 };
 
-  /** A node has ended, or may have: what is repeated from now on, elsewhere, may be taken once more. */
+  /**
+   * A node has ended, or may have: what is repeated from now on, elsewhere, may be taken once more. So may what has been
+   * repeated and waits there behind a login, which ends when the name is free.
+   */
   ended(): void {
     this.serverEnded('crash');
     this.serverStarted();
+    for (const message of this.messages.all) {
+      if (message.isAcked || message.acceptances === 0) continue;
+      if (message.handedOn.some(({ isClosed }) => !isClosed)) this.take(message);
+    }
   }
 
   /** From now on a node may not reach the database, or not in time. */
