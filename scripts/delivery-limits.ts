@@ -66,6 +66,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   { name: 'heapGarbageBytes', happens: 'the heap is collected', sender: nothing },
   { name: 'heapGrowthPercentLeast', happens: 'a large heap may gather at least so much', sender: nothing },
   { name: 'heapGrowthPercentMost', happens: 'a small heap may gather at most so much', sender: nothing },
+  { name: 'garbageRestsMs', happens: 'what is left of a load that is over is collected', sender: nothing },
   { name: 'wireBytesPerCollection', happens: 'young buffers are collected', sender: nothing },
   { name: 'memoryPercentResume', happens: 'senders are read from again', sender: nothing },
   { name: 'memoryCheckMs', happens: 'how often memory is looked at', sender: nothing },
@@ -246,6 +247,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     happens: 'what is known of the inboxes longest in memory is forgotten, and read again when it is needed',
     sender: 'a later ack',
   },
+  { name: 'inboxesKnownShare', happens: 'or that part of the memory, where it is more', sender: nothing },
 
   // Logins, and the end
   {
