@@ -59,7 +59,7 @@ function send({ to: node, pairs, window }: Extract<Ask, { what: 'send' }>): void
   sendMore = (to, count) => {
     let seq = seqs.get(to) ?? 0;
     for (let i = 0; i < count; i++) {
-      const head = { type: 'forward', to, stream: 1, seq, finishedTo: seq } as const;
+      const head = { type: 'forward', to, stream: 1, seq, finishedTo: seq, isSettled: true } as const;
       cluster.send(node, { ...head, from: 'user-0001', msgId: `m-${seq}`, msg: MSG, wall: Date.now(), ran: 1, ttl: 0 });
       seq++;
     }

@@ -25,7 +25,16 @@ const type = <Type extends Packet['type']>(value: Type) => fc.constant(value);
 
 const packet: fc.Arbitrary<Packet> = fc.oneof(
   plain({
-    ...{ type: type('forward'), to: name, stream: uint, seq: uint, finishedTo: uint, from: name, msgId: name },
+    ...{
+      type: type('forward'),
+      to: name,
+      stream: uint,
+      seq: uint,
+      finishedTo: uint,
+      isSettled: fc.boolean(),
+      from: name,
+      msgId: name,
+    },
     ...{ msg: fc.uint8Array({ maxLength: 2000 }), wall: float, ran: float, ttl: float },
   }),
   plain({ type: type('acked'), to: name, stream: uint, seqs: fc.array(uint) }),
@@ -100,7 +109,16 @@ test('names that come again are written once, also when a packet that had one is
 test('a message that is kept keeps at most 16 KiB of others with it', () => {
   const sizes = [100, 100, 40_000, 3, 15_000, 15_000, 0, 16_384, 1];
   const packets = sizes.map((size, seq): Packet => {
-    const head = { type: 'forward', to: 'b', stream: 1, seq, finishedTo: 0, from: 'c', msgId: `m-${seq}` } as const;
+    const head = {
+      type: 'forward',
+      to: 'b',
+      stream: 1,
+      seq,
+      finishedTo: 0,
+      isSettled: true,
+      from: 'c',
+      msgId: `m-${seq}`,
+    } as const;
     return { ...head, msg: new Uint8Array(size).fill(seq), wall: 1, ran: 1, ttl: 0 };
   });
   const read = readBatch(write({ from: 'a', number: 1, packets }));
@@ -157,7 +175,7 @@ test('the message of a packet shares no memory with the bytes', () => {
     ...{ from: 'a', number: 1 },
     packets: [
       {
-        ...{ type: 'forward', to: 'b', stream: 1, seq: 0, finishedTo: 0, from: 'c', msgId: 'm' },
+        ...{ type: 'forward', to: 'b', stream: 1, seq: 0, finishedTo: 0, isSettled: true, from: 'c', msgId: 'm' },
         ...{ msg: new Uint8Array([1, 2, 3]), wall: 1, ran: 1, ttl: 0 },
       },
     ],

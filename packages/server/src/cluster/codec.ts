@@ -44,6 +44,7 @@ export function writePacket(writer: Writer, packet: Packet): void {
       writer.uint(packet.stream);
       writer.uint(packet.seq);
       writer.uint(packet.finishedTo);
+      writer.byte(packet.isSettled ? 1 : 0);
       writer.name(packet.from);
       writer.text(packet.msgId);
       writer.bytes(packet.msg);
@@ -144,6 +145,7 @@ function readPacket(reader: Reader): Packet | undefined {
       const stream = reader.uint();
       const seq = reader.uint();
       const finishedTo = reader.uint();
+      const isSettled = reader.byte() === 1;
       const from = reader.name(names);
       const msgId = reader.text(ids);
       const msg = reader.bytes(wireLimits.msgBytesMax);
@@ -153,6 +155,7 @@ function readPacket(reader: Reader): Packet | undefined {
         stream,
         seq,
         finishedTo,
+        isSettled,
         from,
         msgId,
         msg,

@@ -302,7 +302,7 @@ function busContract(check: Check): void {
     const [a, b] = [await harness.join('a'), await harness.join('b')];
     const atB = new Listener(b);
     const forward: Packet = {
-      ...{ type: 'forward', to: 'zoë', stream: 3, seq: 0, finishedTo: 0, from: 'ann', msgId: '漢' },
+      ...{ type: 'forward', to: 'zoë', stream: 3, seq: 0, finishedTo: 0, isSettled: true, from: 'ann', msgId: '漢' },
       ...{ msg: new TextEncoder().encode('{"a":[1,2]}'), wall: 1_790_000_000_000, ran: 12_345, ttl: 60 },
     };
     a.send(b.self, forward);

@@ -170,3 +170,32 @@ test('no more waits than a window holds', () => {
     Array.from({ length: numbers }, (_, i) => `m-${i + 1}`),
   );
 });
+
+test('a stream begins with doubt for ten minutes after a message was given up that the receiver may have been pushed', async () => {
+  const areSettled = (): boolean[] =>
+    sent.filter((packet): packet is Forward => packet.type === 'forward').map(({ isSettled }) => isSettled);
+  /** The stream ends, what was in it is stored or given up, and a new one begins. */
+  const beginAgain = (stream: number, giveUp: boolean): void => {
+    elsewhere.endStream();
+    for (const message of committing.splice(0)) {
+      message.stage = giveUp ? stage.accepted : stage.stored;
+      elsewhere.left(message);
+    }
+    caughtUp(news, stream);
+    send();
+  };
+  caughtUp(news, 1);
+  send();
+  beginAgain(2, false);
+  assert.deepEqual(areSettled(), [true, true]);
+  beginAgain(3, true);
+  assert.deepEqual(areSettled(), [true, true, false]);
+  elsewhere.end();
+  assert.equal(elsewhere.isUnused, false);
+  await time.pass(serverLimits.finishedPushesKeptMs - 1);
+  elsewhere.age(time.now());
+  assert.equal(elsewhere.isUnused, false);
+  await time.pass(1);
+  elsewhere.age(time.now());
+  assert.equal(elsewhere.isUnused, true);
+});

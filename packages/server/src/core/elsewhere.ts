@@ -25,6 +25,8 @@ export class Elsewhere {
   #mayHold = false;
   #holdFrom = 0;
   #heldSince = 0;
+  /** When a message was last given up that the receiver may have been pushed: its sender may repeat it elsewhere. */
+  #doubtedAt: number | undefined;
 
   constructor(home: Home, delivery: Delivery, routing: Routing) {
     this.#home = home;
@@ -33,7 +35,13 @@ export class Elsewhere {
   }
 
   get isUnused(): boolean {
-    return this.#route === undefined;
+    return this.#route === undefined && this.#doubtedAt === undefined;
+  }
+
+  /** As long as an ack of what was given up is remembered there is doubt. */
+  age(now: number): void {
+    if (this.#doubtedAt === undefined || now - this.#doubtedAt < serverLimits.finishedPushesKeptMs) return;
+    this.#doubtedAt = undefined;
   }
 
   // ---- messages
@@ -122,7 +130,11 @@ export class Elsewhere {
 
   /** It was stored, or nobody waits for it any more. */
   left(message: Message): void {
-    this.#route?.left(message);
+    const route = this.#route;
+    if (route === undefined) return;
+    const isGivenUp = message.stage === stage.accepted && !message.acked && route.expects(message);
+    if (isGivenUp) this.#doubtedAt = this.#delivery.time.now();
+    route.left(message);
   }
 
   #giveUp(waitMs: number): void {
@@ -227,7 +239,7 @@ export class Elsewhere {
       this.#mayHold = now >= this.#holdFrom;
       return;
     }
-    route.begin(stream);
+    route.begin(stream, this.#doubtedAt === undefined);
     route.usedAt = now;
     this.#forwardHeld();
   }

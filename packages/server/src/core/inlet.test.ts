@@ -16,7 +16,7 @@ const grant = (node = 'a'): number => inlet.grant(node, () => ++numbers);
 
 function forward(stream: number, seq: number, more: Partial<Forward> = {}): Forward {
   const message = { from: 'ann', msgId: `m-${seq}`, msg: new Uint8Array(1), wall: 0, ran: 0, ttl: 0 };
-  return { type: 'forward', to: 'bob', stream, seq, finishedTo: 0, ...message, ...more };
+  return { type: 'forward', to: 'bob', stream, seq, finishedTo: 0, isSettled: true, ...message, ...more };
 }
 
 function acked(msgId: string, hop: Hop | undefined, hash = 7): void {
@@ -87,6 +87,16 @@ test('it is remembered until a new stream begins, when all before it has been re
   inlet.admit(forward(next, 0), 'a');
   assert.ok(!knows('m-0'));
   assert.ok(knows('from another node'));
+});
+
+test('it is remembered longer where the sending node has given something up that its sender may repeat elsewhere', () => {
+  const stream = grant();
+  inlet.admit(forward(stream, 0), 'a');
+  acked('m-0', { node: 'a', stream, seq: 0 });
+  inlet.admit(forward(grant(), 0, { isSettled: false }), 'a');
+  assert.ok(knows('m-0'));
+  inlet.age(serverLimits.finishedPushesKeptMs);
+  assert.ok(!knows('m-0'));
 });
 
 test('acked pushes are handed from node to node, for ten minutes, and 4,096 of them', () => {

@@ -50,7 +50,7 @@ export class Inlet {
   }
 
   /** Whether a forwarded message is the next of its stream; if not, whether the sending node is to be told so. */
-  admit({ stream, seq, finishedTo, from }: Forward, node: string): 'next' | 'refuse' | 'ignore' {
+  admit({ stream, seq, finishedTo, isSettled, from }: Forward, node: string): 'next' | 'refuse' | 'ignore' {
     const known = this.#streams.get(node);
     if (known?.number !== stream) return 'refuse';
     if (known.isRefused) return 'ignore';
@@ -58,7 +58,7 @@ export class Inlet {
       known.isRefused = true;
       return 'refuse';
     }
-    if (seq === 0) this.#forgetOlder(node, stream);
+    if (seq === 0 && isSettled) this.#forgetOlder(node, stream);
     known.next++;
     if (finishedTo > known.acked.first) known.acked.takeBelow(Math.min(finishedTo, seq), this.#forget);
     return 'next';

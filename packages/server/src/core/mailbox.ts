@@ -807,6 +807,7 @@ export class Mailbox {
   /** Forgets what has become pointless to remember of a receiver that is not here. */
   age(now: number): void {
     this.#inlet?.age(now);
+    this.elsewhere?.age(now);
   }
 }
 

@@ -9,6 +9,11 @@ export interface Forward {
   readonly seq: number;
   /** Of this stream all before this one are finished: none of them can be stored any more. */
   readonly finishedTo: number;
+  /**
+   * Nothing of older streams was given up of which an ack may yet come, its sender repeating it by way of another node: what is
+   * remembered of them may be forgotten.
+   */
+  readonly isSettled: boolean;
   readonly from: string;
   readonly msgId: string;
   readonly msg: Uint8Array;

@@ -12,7 +12,7 @@ let route: Route;
 beforeEach(() => {
   route = new Route();
   route.owner = 'b';
-  route.begin(7);
+  route.begin(7, true);
 });
 
 function packetOf(msgId: string, bytes = 1): { message: Message; packet: Forward } {
@@ -72,7 +72,7 @@ test('what is stored is still removed when its ack comes, until the owner has re
   assert.ok(route.isIdle);
   assert.deepEqual(route.acked(7, [0]), [first]);
   assert.deepEqual(route.acked(7, [0]), []);
-  route.begin(8);
+  route.begin(8, true);
   assert.deepEqual(route.acked(7, [1]), []);
 });
 

@@ -35,6 +35,7 @@ export class Route {
   usedAt = 0;
   /** 0: through store. */
   #stream = 0;
+  #isSettled = true;
   #next = 0;
   #bytes = 0;
   /** Of the present stream, not acked. */
@@ -57,8 +58,10 @@ export class Route {
     return this.#forwarded.size === 0 && this.#ended.size === 0;
   }
 
-  begin(stream: number): void {
+  /** @param isSettled nothing of older streams is in doubt (`Forward`) */
+  begin(stream: number, isSettled: boolean): void {
     this.#stream = stream;
+    this.#isSettled = isSettled;
     this.#next = 0;
     this.#bytes = 0;
     this.nudges = 0;
@@ -83,7 +86,8 @@ export class Route {
     this.usedAt = now;
     const finishedTo = this.#forwarded.first;
     const { to, from, msgId, wall, ran, ttl } = message;
-    return { type: 'forward', to, stream, seq, finishedTo, from, msgId, msg, wall, ran, ttl };
+    const isSettled = this.#isSettled;
+    return { type: 'forward', to, stream, seq, finishedTo, isSettled, from, msgId, msg, wall, ran, ttl };
   }
 
   /** Ends the stream, if there is one; returns what is not acked, in order: it is to be stored. */

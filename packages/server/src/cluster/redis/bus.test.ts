@@ -7,7 +7,7 @@ import { Bus } from './bus.ts';
 
 const nudge = (news: number): Packet => ({ type: 'nudge', to: 'ann', position: 1, news });
 const forward = (bytes: number): Packet => ({
-  ...{ type: 'forward', to: 'ann', stream: 1, seq: 0, finishedTo: 0, from: 'bea', msgId: 'm' },
+  ...{ type: 'forward', to: 'ann', stream: 1, seq: 0, finishedTo: 0, isSettled: true, from: 'bea', msgId: 'm' },
   ...{ msg: new Uint8Array(bytes), wall: 0, ran: 0, ttl: 0 },
 });
 

@@ -286,7 +286,7 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 6 }, () => {
       server.freeze();
       const msg = new Uint8Array(60_000);
       for (let seq = 0; seq < 400; seq++) {
-        const head = { type: 'forward', to: 'ann', stream: 1, seq, finishedTo: 0 } as const;
+        const head = { type: 'forward', to: 'ann', stream: 1, seq, finishedTo: 0, isSettled: true } as const;
         a.send(b.self, { ...head, from: 'bea', msgId: 'm', msg, wall: 0, ran: 0, ttl: 0 });
       }
       await until(() => a.counters.dropped > 0, 'some are dropped');
