@@ -94,7 +94,7 @@ class ClusterTorture {
       }, LOOK_MS);
       // Logins take a while on a busy machine: the first round is to have its share of trouble, too.
       this.fleet.mend();
-      await this.#drained();
+      if (!(await this.#drained())) this.#judge();
       await this.#rounds({ nodes: this.#nodes, redis, postgres, network, witness: this.witness });
     } finally {
       clearInterval(watching);

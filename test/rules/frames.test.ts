@@ -416,6 +416,17 @@ describe('frames in flight', () => {
     again.fetch();
     await again.message('message');
   });
+
+  test('a login that is the last before the FIN is answered too, with nothing behind it', async () => {
+    const name = await newUser(server);
+    for (const [secret, code] of [[password, 100] as const, ['another', 1002] as const]) {
+      using client = await connect(server);
+      client.sendRaw(client.frame(100, { username: name, password: secret }, { msgId: 'login' }));
+      client.socket.end();
+      expectCode(await client.reply('login', 15_000), 100, code);
+      assert.equal((await client.waitClosed()).how, 'fin');
+    }
+  });
 });
 
 describe('limits', () => {

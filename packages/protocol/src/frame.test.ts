@@ -350,3 +350,26 @@ test('writeFrameHead writes four bytes, big-endian, and gives the offset behind 
   writeFrameHead(bytes, 0, 0);
   assert.deepEqual([...bytes.subarray(0, 4)], [0, 0, 0, 0]);
 });
+
+test('is silent while all that waits is frames without a body', () => {
+  const cutter = new FrameCutter();
+  const push = (...bytes: number[]): boolean => {
+    cutter.push(Uint8Array.from(bytes));
+    return cutter.isSilent;
+  };
+  const takeAll = (): void => {
+    while (cutter.next(100) !== undefined);
+  };
+  assert.ok(cutter.isSilent);
+  assert.ok(push(0, 0, 0, 0, 0, 0, 0, 0));
+  takeAll();
+  assert.ok(!push(0, 0, 0, 0, 0, 0, 0, 1));
+  takeAll();
+  assert.ok(!cutter.isSilent, 'a frame has begun');
+  assert.ok(!push(0));
+  takeAll();
+  assert.ok(cutter.isSilent);
+  push(0, 0, 0);
+  takeAll();
+  assert.ok(!cutter.isSilent, 'a length has begun');
+});

@@ -97,6 +97,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     rsaQueueMax: 4_096,
     /** The same for passwords to be hashed or verified: about 30 ms each, and 19 MiB for each thread. */
     passwordQueueMax: 1_024,
+    /** A client that has ended its side, and said nothing but heartbeats for so long, has given up what waits for a thread. */
+    endedSilenceMs: 2 * SECOND_MS,
     /** Read of a connection whose command waits, before reading stops: some heartbeats. */
     keptBytesFree: KIB / 2,
     /** Longest opaque password, in bytes of UTF-8. */

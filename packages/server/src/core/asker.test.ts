@@ -32,19 +32,23 @@ test('a client waits until it has gone', async () => {
   assert.equal(asker.isWaiting(), false);
 });
 
-test('one that has ended its side waits if it has said more than heartbeats', async () => {
+test('one that has ended its side waits for some seconds, and longer if it has said more than heartbeats', async () => {
   const idle = await waiting();
   idle.client.request(cmd.heartbeat);
   idle.client.request(cmd.heartbeat);
   assert.equal(idle.asker.isWaiting(), true);
   idle.client.session.receivedEnd();
+  await idle.bench.pass(serverLimits.endedSilenceMs - 1);
+  assert.equal(idle.asker.isWaiting(), true);
+  await idle.bench.pass(1);
   assert.equal(idle.asker.isWaiting(), false);
 
   for (const isFirst of [true, false]) {
-    const { client, asker } = await waiting();
+    const { bench, client, asker } = await waiting();
     if (!isFirst) client.request(cmd.heartbeat);
     client.post('bob', 'a message');
     client.session.receivedEnd();
+    await bench.pass(serverLimits.endedSilenceMs);
     assert.equal(asker.isWaiting(), true);
   }
 });
@@ -52,7 +56,7 @@ test('one that has ended its side waits if it has said more than heartbeats', as
 test('while it waits it is read from, for the heartbeats that it sends and for its end; not for more', async () => {
   const { bench, client, answer } = await waiting();
   let sent = 0;
-  for (; !client.isPaused; sent++) client.request(cmd.heartbeat);
+  for (; !client.isPaused && sent < 10_000; sent++) client.request(cmd.heartbeat);
   const bytes = sent * 4;
   assert.ok(bytes > serverLimits.keptBytesFree && bytes <= serverLimits.keptBytesFree + 4, `${bytes} bytes`);
   answer();

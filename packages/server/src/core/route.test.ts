@@ -50,6 +50,18 @@ test('256 messages and 256 KiB are on their way at most, or one that is larger',
   assert.ok(!route.hasRoom(routeBytesMax));
 });
 
+test('the oldest on its way is 4,096 behind the newest at most', () => {
+  const first = forward('first');
+  for (let seq = 1; seq < serverLimits.routeSpanMax; seq++) {
+    assert.ok(route.hasRoom(1), `${seq}`);
+    forward(`${seq}`);
+    route.acked(7, [seq]);
+  }
+  assert.ok(!route.hasRoom(1));
+  assert.deepEqual(route.acked(7, [0]), [first]);
+  assert.ok(route.hasRoom(1));
+});
+
 test('a stream that ends gives back what was not acked, in order; an ack of it still counts until it is stored', () => {
   const [, second, third] = [forward('a'), forward('b'), forward('c')];
   route.acked(7, [0]);

@@ -143,11 +143,13 @@ export class Session implements Asker {
   }
 
   /**
-   * One that has ended its side may be a script that has sent all it has to say. One that has nothing more to say has gone:
-   * it could not even ack what it was sent.
+   * One that has ended its side may be a script that has sent all it has to say, and is answered. One that has nothing more to
+   * say, after some seconds, has given up: it could not even ack what it was sent.
    */
   isWaiting(): boolean {
-    return !this.#isClosed && !(this.#inputEnded && this.#inbound.isSilent);
+    if (this.#isClosed) return false;
+    const isQuiet = this.services.time.now() - this.#receivedAt >= serverLimits.endedSilenceMs;
+    return !(this.#inputEnded && isQuiet && this.#inbound.isSilent);
   }
 
   // ---- what comes in

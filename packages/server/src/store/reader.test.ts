@@ -20,7 +20,7 @@ test('records that are asked for at once are read together, each as it is then',
     values.map((value) => value?.[0]),
     Array.from({ length: 200 }, (_, i) => (i < 100 ? i : undefined)),
   );
-  assert.ok(reads <= 4, `${reads} reads`);
+  assert.equal(reads, 1);
   await db.put(key(7), key(8));
   assert.equal((await reader.get(key(7)))?.[0], 8);
 });

@@ -145,3 +145,18 @@ test('what nobody waits for when its turn comes is not done, and is refused with
   );
   assert.ok((settled[1] as PromiseRejectedResult).reason instanceof Busy);
 });
+
+test('where there is no room those of the same address who have given up make it', async () => {
+  await using pool = pooled(1, 4);
+  let isThere = true;
+  const asker = { from: 'somebody', isWaiting: () => isThere };
+  const first = pool.run(hash);
+  await Promise.resolve();
+  const gone = Promise.allSettled([pool.run(verify('a'), asker), pool.run(verify('a'), asker)]);
+  await assert.rejects(pool.run(verify('a'), asker), Busy);
+  isThere = false;
+  const back = pool.run(verify('password'), { from: 'somebody', isWaiting: () => true });
+  assert.equal(await back, true);
+  for (const { status } of await gone) assert.equal(status, 'rejected');
+  await first;
+});

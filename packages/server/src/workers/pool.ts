@@ -24,6 +24,9 @@ interface Thread {
 }
 
 const CLOSED = 'the threads have ended';
+const GONE = 'nobody waits for it any more';
+
+const isGone = ({ asker }: Waiting): boolean => asker?.isWaiting() === false;
 
 /**
  * Threads with one bounded queue. A job goes to the least busy thread; what comes while all are busy waits for its turn, and
@@ -60,7 +63,9 @@ export class Pool {
     if (this.#isClosed) return Promise.reject(new Error(CLOSED));
     return new Promise((resolve, reject) => {
       const waiting = { job: { ...job, id: this.#nextId++ } as Job, asker, resolve, reject };
-      if (!this.#waiting.push(asker?.from ?? '', waiting)) reject(new Busy('too many jobs wait'));
+      const from = asker?.from ?? '';
+      const hasRoom = this.#waiting.push(from, waiting) || (this.#dropGone(from) && this.#waiting.push(from, waiting));
+      if (!hasRoom) reject(new Busy('too many jobs wait'));
       else if (!this.#isGiving) {
         // What this turn brings goes together.
         this.#isGiving = true;
@@ -93,13 +98,20 @@ export class Pool {
     }
   }
 
+  /** Makes room where those of this address have given up; false when none of them has. */
+  #dropGone(from: string): boolean {
+    const gone = this.#waiting.takeIf(from, isGone);
+    for (const { reject } of gone) reject(new Busy(GONE));
+    return gone.length > 0;
+  }
+
   /** The next jobs for which somebody waits. */
   #take(count: number): Waiting[] {
     const taken: Waiting[] = [];
     while (taken.length < count) {
       const next = this.#waiting.take();
       if (next === undefined) break;
-      if (next.asker?.isWaiting() === false) next.reject(new Busy('nobody waits for it any more'));
+      if (isGone(next)) next.reject(new Busy(GONE));
       else taken.push(next);
     }
     return taken;

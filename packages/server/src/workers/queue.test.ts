@@ -8,6 +8,24 @@ function take<Job>(queue: FairQueue<Job>, count: number): Job[] {
   return taken;
 }
 
+test('those of somebody who need it no longer make room, and nobody else is touched', () => {
+  const queue = new FairQueue<number>(8);
+  for (let i = 0; i < 4; i++) assert.equal(queue.push('many', i), true);
+  queue.push('other', 5);
+  assert.equal(queue.push('many', 6), false);
+  assert.deepEqual(
+    queue.takeIf('many', (job) => job % 2 === 1),
+    [1, 3],
+  );
+  assert.deepEqual(
+    queue.takeIf('nobody', () => true),
+    [],
+  );
+  assert.equal(queue.push('many', 6), true);
+  assert.equal(queue.size, 4);
+  assert.deepEqual(take(queue, 4), [0, 5, 2, 6]);
+});
+
 test('all take turns: who has many waits behind itself, not in front of others', () => {
   const queue = new FairQueue<string>(100);
   for (let i = 0; i < 40; i++) queue.push('many', `many-${i}`);

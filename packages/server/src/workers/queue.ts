@@ -38,6 +38,18 @@ export class FairQueue<Job> {
     return undefined;
   }
 
+  /** Takes out those of somebody for which `isIt` is true. */
+  takeIf(of: string, isIt: (job: Job) => boolean): Job[] {
+    const taken: Job[] = [];
+    const left: Job[] = [];
+    for (const job of this.#waiting.get(of) ?? []) (isIt(job) ? taken : left).push(job);
+    if (taken.length === 0) return taken;
+    this.#size -= taken.length;
+    if (left.length === 0) this.#waiting.delete(of);
+    else this.#waiting.set(of, left);
+    return taken;
+  }
+
   takeAll(): Job[] {
     const all = [...this.#waiting.values()].flat();
     this.#waiting.clear();

@@ -14,16 +14,18 @@ const forward = (bytes: number): Packet => ({
 function busOf(publish: (node: string, payload: Buffer) => boolean) {
   const time = new VirtualTime();
   const packets: Packet[] = [];
+  const told = { malformed: 0 };
   const bus = new Bus({
     now: () => performance.now(),
     self: 'me',
     publish,
     endOfTurn: (call) => time.endOfTurn(call),
+    onMalformed: () => told.malformed++,
     onPacket: (_, packet) => {
       packets.push(packet);
     },
   });
-  return { time, bus, packets };
+  return { time, bus, packets, told };
 }
 
 test('what one turn has for a node leaves in one batch, and nothing before its end', async () => {
@@ -82,4 +84,18 @@ test('what is not taken is counted, and the next batch is a later one', async ()
   const { bus, packets } = busOf(() => true);
   bus.receive(payloads[0]!);
   assert.deepEqual(packets, [nudge(3)]);
+});
+
+test('what is no batch of this version is counted, and told of once', async () => {
+  const payloads: Buffer[] = [];
+  const from = busOf((_, payload) => payloads.push(payload) > 0);
+  from.bus.send('me', nudge(1));
+  await from.time.settle();
+  const [batch] = payloads;
+  assert.ok(batch);
+  const ofAnotherVersion = Buffer.from(batch);
+  ofAnotherVersion[0]!++;
+  const to = busOf(() => true);
+  for (let i = 0; i < 3; i++) to.bus.receive(ofAnotherVersion);
+  assert.deepEqual([to.bus.counters.malformed, to.told.malformed, to.packets.length], [3, 1, 0]);
 });

@@ -33,6 +33,8 @@ export interface BusPorts {
   readonly publish: (node: string, payload: Buffer) => boolean;
   readonly endOfTurn: (call: () => void) => void;
   readonly now: () => number;
+  /** For the first time a batch came that no node of this version writes. */
+  readonly onMalformed: () => void;
   readonly onPacket: (from: string, packet: Packet) => void;
 }
 
@@ -113,7 +115,7 @@ export class Bus {
   receive(payload: Buffer): void {
     const batch = readBatch(payload);
     if (batch === undefined) {
-      this.counters.malformed++;
+      if (++this.counters.malformed === 1) this.#ports.onMalformed();
       return;
     }
     const { from, number, packets } = batch;

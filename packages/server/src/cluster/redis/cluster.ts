@@ -91,6 +91,7 @@ export class RedisCluster implements Cluster {
       publish: (node, payload) => this.#redis.publish(channelOf(node), payload),
       endOfTurn: (call) => time.endOfTurn(call),
       now: () => time.now(),
+      onMalformed: () => log.warn({}, 'another node sends what this version cannot read: see hawser node list'),
       onPacket: (from, packet) => this.#listener?.packet(from, packet),
     });
     const events: RedisEvents = {
