@@ -248,6 +248,7 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
     sender: 'a later ack',
   },
   { name: 'inboxesKnownShare', happens: 'or that part of the memory, where it is more', sender: nothing },
+  { name: 'inboxesKnownHeapShare', happens: 'but no more than that part of the heap', sender: nothing },
 
   // Logins, and the end
   {

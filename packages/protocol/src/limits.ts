@@ -310,6 +310,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     inboxesKnownBytesMax: 64 * MIB,
     /** Or one part in so many of the memory that the process may use, where that is more. */
     inboxesKnownShare: 64,
+    /** But no more than one part in so many of what V8's heap may grow to: most of it are objects there. */
+    inboxesKnownHeapShare: 8,
     /** The share of an inbox that one sender may fill: one in this many. */
     inboxSenderShare: 2,
     /** How often messages past their age are looked for. */

@@ -120,7 +120,10 @@ test('the young generation is collected when asked for, and not the whole heap',
   }
 });
 
-test('what may be known of inboxes grows with the memory that there is, from 64 MiB on', () => {
-  assert.equal(inboxesKnownBytesMax(2 ** 30), 64 * 2 ** 20);
-  assert.equal(inboxesKnownBytesMax(24 * 2 ** 30), 384 * 2 ** 20);
+test('what may be known of inboxes grows with the memory that there is and with the heap, from 64 MiB on', () => {
+  const [mib, gib] = [2 ** 20, 2 ** 30];
+  assert.equal(inboxesKnownBytesMax(gib, 4 * gib), 64 * mib);
+  assert.equal(inboxesKnownBytesMax(24 * gib, 4 * gib), 384 * mib);
+  assert.equal(inboxesKnownBytesMax(256 * gib, 4 * gib), 512 * mib);
+  assert.equal(inboxesKnownBytesMax(256 * gib, gib / 4), 64 * mib);
 });

@@ -16,8 +16,13 @@ function memoryBytesMax(): number {
 }
 
 /** What may be known of inboxes: more where there is much memory, for without it each of them is read whole again. */
-export function inboxesKnownBytesMax(memoryBytes: number = memoryBytesMax()): number {
-  return Math.max(serverLimits.inboxesKnownBytesMax, memoryBytes / serverLimits.inboxesKnownShare);
+export function inboxesKnownBytesMax(
+  memoryBytes: number = memoryBytesMax(),
+  heapBytesMax: number = getHeapStatistics().heap_size_limit,
+): number {
+  const { inboxesKnownShare, inboxesKnownHeapShare } = serverLimits;
+  const share = Math.min(memoryBytes / inboxesKnownShare, heapBytesMax / inboxesKnownHeapShare);
+  return Math.max(serverLimits.inboxesKnownBytesMax, share);
 }
 
 /** By how much of what is alive the heap may grow before it is collected, in percent. */
