@@ -249,6 +249,14 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   },
   { name: 'inboxesKnownShare', happens: 'or that part of the memory, where it is more', sender: nothing },
   { name: 'inboxesKnownHeapShare', happens: 'but no more than that part of the heap', sender: nothing },
+  { name: 'readAheadMessagesMax', happens: 'more of an inbox is read with a later page', sender: nothing },
+  {
+    name: 'readAheadInboxBytesMax',
+    happens: 'what was read beyond it is read again for the next page',
+    sender: nothing,
+  },
+  { name: 'readAheadBytesMax', happens: 'further pages read what they need, and keep nothing', sender: nothing },
+  { name: 'readAheadKeptMs', happens: 'what was read for a later page may go', sender: nothing },
 
   // Logins, and the end
   {

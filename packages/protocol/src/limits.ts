@@ -312,6 +312,15 @@ export const serverLimits = /* @__PURE__ */ (() =>
     inboxesKnownShare: 64,
     /** But no more than one part in so many of what V8's heap may grow to: most of it are objects there. */
     inboxesKnownHeapShare: 8,
+    /**
+     * What is read of an inbox at once where there is room for it, two windows, so that the next pages need no read; and what
+     * is kept for them, of one inbox and in all. Beyond it a page reads what it needs, as if nothing were kept.
+     */
+    readAheadMessagesMax: 512,
+    readAheadInboxBytesMax: 256 * KIB,
+    readAheadBytesMax: 4 * MIB,
+    /** Where room is needed, what was kept for so long is taken to be of receivers that do not come back. */
+    readAheadKeptMs: 10 * SECOND_MS,
     /** The share of an inbox that one sender may fill: one in this many. */
     inboxSenderShare: 2,
     /** How often messages past their age are looked for. */

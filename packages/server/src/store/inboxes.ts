@@ -1,4 +1,4 @@
-import { encodeText } from '@hawser/protocol';
+import { encodeText, serverLimits } from '@hawser/protocol';
 import { APPEND, type Log, type NewMessage, type Page, type StoredMessage } from '../core/ports.ts';
 import { Ahead, type ReadSegment } from './ahead.ts';
 import { Inbox, type InboxLimits } from './inbox.ts';
@@ -20,13 +20,11 @@ import type { Late, LevelDb, Operation, Writer } from './writer.ts';
 
 /** What is read from LevelDB at once. */
 const READ_AHEAD_BYTES = 256 * 1024;
-/** Segments that a page reads at first, since how large they are shows only then; then twice as many each time. */
+/**
+ * Segments that a page reads at first, since how large they are shows only then; then up to twice as many each time. Of an
+ * inbox that is small as a whole it takes all that it needs.
+ */
 const SEGMENTS_AT_FIRST = 4;
-/** The same where messages are small, as far as is known: less than so many bytes on average. */
-const SMALL_SEGMENTS_AT_FIRST = 16;
-const SMALL_MESSAGE_BYTES = 2048;
-/** About so many messages are read at once: what is too much for one page is kept for the next. */
-const MESSAGES_AHEAD = 512;
 
 export interface InboxesOptions {
   readonly db: LevelDb;
@@ -107,9 +105,15 @@ export class Inboxes {
     return this.#knownBytes;
   }
 
+  /** Bytes kept of what was read ahead. */
+  get aheadBytes(): number {
+    return this.#ahead.bytes;
+  }
+
   /** The process is running out of memory, or no longer: meanwhile little is kept that can be read again. */
   set isMemoryShort(isShort: boolean) {
     this.#isMemoryShort = isShort;
+    this.#ahead.isShut = isShort;
     for (let left = this.#loaded.size; left > 0 && this.#isTooMuch; left -= EVICTION_LOOKS) this.#evict();
   }
 
@@ -228,40 +232,64 @@ export class Inboxes {
 
   page(receiver: string, after: number, count: number, bytes: number): Promise<Page> {
     return this.#use(receiver, async (inbox) => {
-      const messages: StoredMessage[] = [];
-      let left = bytes;
-      let slice = inbox.bytes > inbox.messages * SMALL_MESSAGE_BYTES ? SEGMENTS_AT_FIRST : SMALL_SEGMENTS_AT_FIRST;
-      let segments = this.#ahead.take(inbox, after);
-      let last = segments?.at(-1)?.first;
-      for (;;) {
-        if (segments === undefined) {
-          const most = Math.max(count - messages.length + 1, MESSAGES_AHEAD);
-          const listed = last === undefined ? inbox.segmentsFrom(after, most) : inbox.segmentsBehind(last, most);
-          const firsts = listed.slice(0, slice);
-          slice *= 2;
-          last = firsts.at(-1);
-          if (last === undefined) return { messages, end: true };
-          segments = await this.#readSegments(receiver, inbox, firsts);
-        }
-        for (let i = 0; i < segments.length; i++) {
-          const { first, reader } = segments[i]!;
-          if (!inbox.hasSegment(first)) continue;
-          const gone = inbox.goneBehind(first, after);
-          while (reader.next()) {
-            const { position } = reader;
-            if (position <= after || gone?.has(position)) continue;
-            if (messages.length === count || (left <= 0 && messages.length > 0)) {
-              reader.hold();
-              this.#ahead.keep(inbox, messages.at(-1)?.position ?? after, segments.slice(i));
-              return { messages, end: false };
-            }
-            messages.push(reader.message());
-            left -= reader.size;
-          }
-        }
-        segments = undefined;
+      let mayKeep = false;
+      try {
+        const page = await this.#pageOf(receiver, inbox, after, count, bytes, this.#ahead);
+        mayKeep = this.#loaded.get(receiver) === inbox;
+        return page;
+      } finally {
+        // It was forgotten meanwhile, or could not be read: nobody would come for what is kept of it.
+        if (!mayKeep) this.#ahead.forget(inbox);
       }
     });
+  }
+
+  /** @param ahead where to begin with what was read before, and to keep what is read beyond the page; if at all */
+  async #pageOf(
+    receiver: string,
+    inbox: Inbox,
+    after: number,
+    count: number,
+    bytes: number,
+    ahead: Ahead | undefined,
+  ): Promise<Page> {
+    const messages: StoredMessage[] = [];
+    let left = bytes;
+    let slice = inbox.bytes > serverLimits.readAheadInboxBytesMax ? SEGMENTS_AT_FIRST : Number.POSITIVE_INFINITY;
+    let segments = ahead?.take(inbox, after);
+    let last = segments?.at(-1)?.first;
+    for (;;) {
+      if (segments === undefined) {
+        const needed = count - messages.length + 1;
+        const most = ahead?.reserve(inbox) ? Math.max(needed, messagesAhead(inbox)) : needed;
+        const listed = last === undefined ? inbox.segmentsFrom(after, most) : inbox.segmentsBehind(last, most);
+        const firsts = listed.slice(0, slice);
+        last = firsts.at(-1);
+        if (last === undefined) {
+          ahead?.forget(inbox);
+          return { messages, end: true };
+        }
+        segments = await this.#readSegments(receiver, inbox, firsts);
+      }
+      for (let i = 0; i < segments.length; i++) {
+        const { first, reader } = segments[i]!;
+        if (!inbox.hasSegment(first)) continue;
+        const gone = inbox.goneBehind(first, after);
+        while (reader.next()) {
+          const { position } = reader;
+          if (position <= after || gone?.has(position)) continue;
+          if (messages.length === count || (left <= 0 && messages.length > 0)) {
+            reader.hold();
+            ahead?.keep(inbox, messages.at(-1)?.position ?? after, segments.slice(i));
+            return { messages, end: false };
+          }
+          messages.push(reader.message());
+          left -= reader.size;
+        }
+      }
+      slice = nextSlice(slice, segments, left);
+      segments = undefined;
+    }
   }
 
   read(receiver: string, positions: readonly number[]): Promise<readonly StoredMessage[]> {
@@ -347,7 +375,9 @@ export class Inboxes {
       const reader = value && gone === undefined ? SegmentReader.open(receiver, key, value) : undefined;
       if (reader?.next()) return reader.message();
     }
-    return (await this.page(receiver, 0, 1, 1)).messages[0];
+    // Nobody comes back for what is behind it, and what is kept for a reader stays.
+    const page = await this.#use(receiver, (inbox) => this.#pageOf(receiver, inbox, 0, 1, 1, undefined));
+    return page.messages[0];
   }
 
   // ---- removal
@@ -550,6 +580,19 @@ const SHORT_OF_MEMORY_SHARE = 16;
 
 /** Inboxes looked at for one that may go, each time. */
 const EVICTION_LOOKS = 64;
+
+/** About so many messages of an inbox are read at once where there is room: no more than may be kept of it. */
+function messagesAhead({ bytes, messages }: Inbox): number {
+  const { readAheadMessagesMax, readAheadInboxBytesMax } = serverLimits;
+  return Math.min(readAheadMessagesMax, (readAheadInboxBytesMax * messages) / Math.max(1, bytes));
+}
+
+/** How many segments to read next: as many as make up what is left of the page, if they are like those just read. */
+function nextSlice(slice: number, segments: readonly ReadSegment[], left: number): number {
+  let bytes = 0;
+  for (const { reader } of segments) bytes += reader.bytes;
+  return bytes === 0 ? 2 * slice : Math.max(1, Math.min(2 * slice, Math.ceil((left * segments.length) / bytes)));
+}
 
 function addSegment(inbox: Inbox, reader: SegmentReader, first: number, gone: ReadonlySet<number> | undefined): void {
   if (gone !== undefined) inbox.note(first);

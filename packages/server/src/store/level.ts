@@ -164,12 +164,18 @@ export class LevelStore implements ServedStore {
     inboxesCached: number;
     messagesCached: number;
     inboxesKnownBytes: number;
+    inboxesAheadBytes: number;
     damaged: number;
   } {
     const { batches, operations } = this.#writer;
-    const { inboxesCached, messagesCached, knownBytes } = this.#inboxes;
+    const {
+      inboxesCached,
+      messagesCached,
+      knownBytes: inboxesKnownBytes,
+      aheadBytes: inboxesAheadBytes,
+    } = this.#inboxes;
     const damaged = this.#damagedBefore + this.#inboxes.damaged + this.#aside.count;
-    return { batches, operations, inboxesCached, messagesCached, inboxesKnownBytes: knownBytes, damaged };
+    return { batches, operations, inboxesCached, messagesCached, inboxesKnownBytes, inboxesAheadBytes, damaged };
   }
 
   /** The process is running out of memory, or no longer. */
