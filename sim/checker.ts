@@ -117,12 +117,18 @@ export class Checker extends History {
   /** The database crashed: it may have brought back what had just been removed. */
   databaseCrashed(): void {
     this.crashes++;
+    this.broughtBackAt = this.now();
   }
 
-  /** Acked by its receiver, and back in the inbox since a crash of the database: the next session gets it once more. */
+  /**
+   * Acked by its receiver, or expired, and back in the inbox since a crash of the database: the next session gets it once more,
+   * or drops it.
+   */
   isBroughtBack(stored: StoredMessage): boolean {
     const message = this.messages.ofBytes(stored.msg);
-    return message !== undefined && message.ackTakenCrashes >= 0 && message.ackTakenCrashes < this.crashes;
+    const isSo = (crashes: number | undefined): boolean =>
+      crashes !== undefined && crashes >= 0 && crashes < this.crashes;
+    return isSo(message?.ackTakenCrashes) || isSo(message?.removedCrashes);
   }
 
   /** A run has ended in good order, for others, though its process may not have yet: what it remembered is gone. */
@@ -398,7 +404,9 @@ export class Checker extends History {
   removed(stored: StoredMessage): void {
     const message = this.messages.ofBytes(stored.msg);
     this.trace.note('removed', message?.id ?? -1, stored.position);
-    if (message === undefined || message.ackCame || this.mayHaveExpired(message)) return;
+    if (message === undefined) return;
+    message.removedCrashes = this.crashes;
+    if (message.ackCame || this.mayHaveExpired(message)) return;
     this.broken('lost', `${message} was deleted, but its receiver has not acked it`, message);
   }
 }

@@ -23,6 +23,8 @@ export abstract class History {
   protected readonly trace: Trace;
   /** Crashes and starts of the server so far. */
   protected crashes = 0;
+  /** When the database last crashed, which may have brought back what had just been removed. */
+  protected broughtBackAt = Number.NEGATIVE_INFINITY;
   protected run = 0;
   #places = 0;
   readonly #firstPushes = new Map<string, number>();
@@ -182,6 +184,9 @@ export abstract class History {
 
   #checkOrder(connection: Connection, message: SentMessage): void {
     if (this.mayComeLate(message) || this.mayHaveExpired(message)) return;
+    // Its receiver had acked it, and has been served since: it is found again behind what has come meanwhile.
+    const isBroughtBack = message.ackTakenCrashes >= 0 && message.ackTakenAt < this.broughtBackAt;
+    if (isBroughtBack && connection.servedFrom < this.broughtBackAt) return;
     if (!connection.pushedAt.has(message)) {
       const place = connection.places.get(message.from) ?? 0;
       if (message.lastPlace < place) {

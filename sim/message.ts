@@ -47,6 +47,8 @@ export class SentMessage {
   deliveriesLeft = 0;
   /** How many crashes there had been when the server last took such an ack; -1 when it never did. */
   ackTakenCrashes = -1;
+  /** The same of when it was last taken out of the inbox. */
+  removedCrashes = -1;
   /** Where, and when it was so at the latest. */
   ackTakenOn: Connection | undefined;
   ackTakenAt = 0;

@@ -116,4 +116,11 @@ export const keptSeeds: readonly {
     nodes: 3,
     found: "the database's clock was set, and nodes leapt before the checker looked: of the checker",
   },
+  {
+    seed: 1473146685,
+    nodes: 3,
+    found:
+      'what a crash of the database brought back came behind later messages of the same connection: of the checker',
+  },
+  { seed: 1473151201, nodes: 3, found: 'the same, of what had expired, which nobody read any more: of the checker' },
 ];

@@ -47,6 +47,7 @@ export class ClusterWitness extends Witness {
   /** The database has crashed. Deletions are not synced: what a receiver acked shortly before may come once more. */
   storeCrashed(): void {
     this.crashes++;
+    this.broughtBackAt = this.now();
     this.trace.note('server crashed', this.run, -1, 'the database');
   }
 
