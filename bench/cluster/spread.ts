@@ -1,4 +1,5 @@
 // What a message costs each of several nodes that all write to each other, every node at the same fixed rate.
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type At, type Job, type Outcome, until } from '../job.ts';
 import { Pair } from '../pair.ts';
@@ -27,19 +28,23 @@ async function follow(schedule: Schedule, offer: (n: number) => void): Promise<v
 
 /** Every node writes to every other: the receivers of its pairs, which share their sender, are at the others by turns. */
 async function trafficOf(nodes: readonly At[], keys: Keys): Promise<Traffic> {
+  // Others each time: the same ones with the same ids and contents would be taken for repeats.
+  const tag = randomBytes(4).toString('hex');
   const setups = nodes.map(({ endpoint }) => new Setup(endpoint, keys));
   const places = Array.from({ length: nodes.length * PAIRS_OF_NODE }, (_, i) => i);
   const home = (i: number): number => i % nodes.length;
   const other = (i: number): number =>
     (home(i) + 1 + (Math.floor(i / nodes.length) % (nodes.length - 1))) % nodes.length;
-  const devices = await inParallel(places.length, SETUP_PARALLEL, (i) => setups[other(i)]!.device(`device-${i}`, i));
+  const devices = await inParallel(places.length, SETUP_PARALLEL, (i) =>
+    setups[other(i)]!.device(`device-${tag}-${i}`, i),
+  );
   const users = await inParallel(nodes.length, SETUP_PARALLEL, (node) => {
-    const own = places.filter((i) => home(i) === node).map((i) => `device-${i}`);
-    return setups[node]!.user(`user-${node}`, own, SHARED);
+    const own = places.filter((i) => home(i) === node).map((i) => `device-${tag}-${i}`);
+    return setups[node]!.user(`user-${tag}-${node}`, own, SHARED);
   });
   const pairs = places.map((i) => {
     const user = home(i);
-    return new Pair(i, users[user]!, `user-${user}`, `device-${i}`, PAYLOAD_SIZE, Infinity, Infinity);
+    return new Pair(i, users[user]!, `user-${tag}-${user}`, `device-${tag}-${i}`, PAYLOAD_SIZE, Infinity, Infinity);
   });
   return new Traffic(keys, pairs, [...devices, ...users]);
 }

@@ -19,8 +19,11 @@ import { type LevelDb, type Operation, Writer } from './writer.ts';
 const POSITIONS_LEASED = 1_000_000;
 /** Files that LevelDB may keep open: the rest of the descriptors are for connections. */
 const OPEN_FILES_MAX = 120;
-/** LevelDB has two in memory. Larger ones made nothing faster. */
-const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+/**
+ * LevelDB has two in memory. With 4 MiB it sorted and wrote a steady megabyte a second of single messages 2.4 times, for 60 ms
+ * of CPU; with 16 it is 38.
+ */
+const WRITE_BUFFER_BYTES = 16 * 1024 * 1024;
 
 const DAMAGED_AT_ONCE = 1_000;
 

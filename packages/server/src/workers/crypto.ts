@@ -9,12 +9,17 @@ function threadCount(): number {
   return Math.max(1, availableParallelism() - 1);
 }
 
+/** Where they have a low priority they may have what the event loop leaves of its core, too. */
+function rsaThreadCount(): number {
+  return process.platform === 'linux' ? availableParallelism() : threadCount();
+}
+
 /** About 3 ms of work. */
 const RSA_JOBS_PER_MESSAGE = 8;
 
 /** RSA on threads of its own. */
 export class WorkerRsa implements Rsa {
-  readonly #pool = new Pool(threadCount(), serverLimits.rsaQueueMax, RSA_JOBS_PER_MESSAGE);
+  readonly #pool = new Pool(rsaThreadCount(), serverLimits.rsaQueueMax, RSA_JOBS_PER_MESSAGE);
   #nextKey = 1;
 
   async generate(): Promise<RsaKey> {
