@@ -1,3 +1,4 @@
+import { serverLimits } from '@hawser/protocol';
 import type { NewMessage, StoredMessage } from '@hawser/server/core/ports';
 import type { WallClock } from './clock.ts';
 import type { Connection } from './connection.ts';
@@ -43,6 +44,7 @@ export class Checker extends History {
   #databaseClockSetMs = 0;
   #ranLeast = Number.POSITIVE_INFINITY;
   #ranMost = Number.NEGATIVE_INFINITY;
+  #ranNotedAt = 0;
 
   /** There are several nodes: what one of them changes of bindings the others may know somewhat later. */
   readonly #isCluster: boolean;
@@ -57,6 +59,12 @@ export class Checker extends History {
 
   /** How long a node has it that its store has been in service, beside the simulation's time. */
   noteRan(aheadMs: number): void {
+    // Nobody was at work for longer than the database counts on by itself: all begin anew.
+    if (this.now() - this.#ranNotedAt >= serverLimits.postgresRanRestMs) {
+      this.#ranLeast = Number.POSITIVE_INFINITY;
+      this.#ranMost = Number.NEGATIVE_INFINITY;
+    }
+    this.#ranNotedAt = this.now();
     this.#ranLeast = Math.min(this.#ranLeast, aheadMs);
     this.#ranMost = Math.max(this.#ranMost, aheadMs);
     if (this.#databaseClockSetMs > 0 || this.#ranSkewMs <= RAN_AGREED_MS) return;
