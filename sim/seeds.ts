@@ -128,4 +128,9 @@ export const keptSeeds: readonly {
     nodes: 2,
     found: 'no node was at work for longer than the time in service counts on: of the checker',
   },
+  {
+    seed: 1243141394,
+    nodes: 3,
+    found: 'what had expired while the store went away was taken for acked: a repeat was acked, and nobody had it',
+  },
 ];

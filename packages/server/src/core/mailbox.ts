@@ -249,7 +249,8 @@ export class Mailbox {
   /** The store is away, and whether the message was stored before it went nobody knows. */
   notKnownToBeStored(message: Message): void {
     message.mayBeStored = true;
-    if (message.acked) this.#finishUnsure(message);
+    // One that has expired is none that its receiver has: if its sender repeats it, it is taken anew.
+    if (message.acked && !message.hasExpired) this.#finishUnsure(message);
     this.notStored(message);
   }
 
@@ -452,6 +453,7 @@ export class Mailbox {
   #dropIfExpired(message: Message): boolean {
     if (!this.#delivery.dropIfExpired(message)) return false;
     message.acked = true;
+    message.hasExpired = true;
     return true;
   }
 

@@ -79,6 +79,8 @@ export class Message {
 
   /** The receiver has acked it. */
   acked = false;
+  /** Its time has passed: as good as acked, but its receiver does not have it. */
+  hasExpired = false;
   /** It is in the window of the receiver's present session. */
   inWindow = false;
   pushedAt = 0;

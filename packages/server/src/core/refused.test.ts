@@ -136,3 +136,23 @@ test('what is on its way to the store again when its sender goes is known where 
   assert.deepEqual(handed()?.unsure, ['m']);
   assert.deepEqual(await bench.inbox('bob'), ['m']);
 });
+
+test('what has expired while the store went away is taken anew when its sender repeats it', async () => {
+  bench.store.hold('append');
+  ann.post('bob', 'm', 'm', { ttl: 1 });
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  await bench.pass(serverLimits.redeliveryAfterMs + 2000);
+  assert.equal(bench.core.counters.expiredByTtl, 1);
+  bench.store.fail('append', new StoreAway('for a test'));
+  bench.store.release('append');
+  await bench.settle();
+  bench.store.mend('append');
+
+  const before = pushed().length;
+  ann.post('bob', 'm', 'm', { ttl: 1 });
+  await bench.settle();
+  assert.deepEqual(ann.acks, ['first'], 'nobody has it yet');
+  await bench.pass(serverLimits.persistAfterMs + 10);
+  assert.deepEqual(ann.acks, ['first', 'm']);
+  assert.deepEqual([pushed().slice(before), await bench.inbox('bob')], [[], ['m']], 'its msgId is taken in the window');
+});
