@@ -65,3 +65,24 @@ test('while it waits it is read from, for the heartbeats that it sends and for i
   const heartbeats = client.answers.filter((each) => each.cmd === cmd.heartbeat);
   assert.equal(heartbeats.length, sent);
 });
+
+test('a registration is gone on with when its client has gone: that is told to log in, and see', async () => {
+  const bench = await Bench.open();
+  const { promise, resolve } = Promise.withResolvers<string>();
+  const askers: (Asker | undefined)[] = [];
+  const passwords: Passwords = bench.passwords;
+  passwords.hash = (_password, asker) => {
+    askers.push(asker);
+    return promise;
+  };
+  const client = bench.connect('192.0.2.7');
+  client.request(cmd.register, { username: 'ann', password: '5f4dcc3b5aa765d61d8327deb882cf99' }, 'register');
+  await bench.settle();
+  client.vanish();
+  assert.deepEqual([askers.length, askers[0]?.isWaiting()], [1, true]);
+  resolve('a hash');
+  await bench.settle();
+  const known = bench.store.name('ann');
+  await bench.settle();
+  assert.equal((await known)?.kind, 'user');
+});

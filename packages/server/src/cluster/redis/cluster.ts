@@ -91,7 +91,8 @@ export class RedisCluster implements Cluster {
       publish: (node, payload) => this.#redis.publish(channelOf(node), payload),
       endOfTurn: (call) => time.endOfTurn(call),
       now: () => time.now(),
-      onMalformed: () => log.warn({}, 'another node sends what this version cannot read: see hawser node list'),
+      onMalformed: () =>
+        log.warn({}, 'a packet cannot be read: a node of another version may have sent it, see hawser node list'),
       onPacket: (from, packet) => this.#listener?.packet(from, packet),
     });
     const events: RedisEvents = {
