@@ -45,3 +45,41 @@ test('one that has left since it was found reads what is stored when it comes: i
   await bench.pass(serverLimits.nudgeAgainAfterMsMax);
   assert.deepEqual([nudged(), cluster.located], [['b'], 1]);
 });
+
+test('an ack that comes late, from a node that the receiver has left, is not one of what went to the next node', async () => {
+  const caughtUp = (node: string): void => {
+    const { news } = cluster.sentOf('nudge').at(-1)!;
+    cluster.hear(node, { type: 'caughtUp', to: 'bob', news, stream: 7 });
+  };
+  const acked = async (node: string): Promise<void> => {
+    cluster.hear(node, { type: 'acked', to: 'bob', stream: 7, seqs: [0] });
+    await bench.settle();
+  };
+  await post('first');
+  caughtUp('b');
+  ann.post('bob', 'one');
+  await bench.pass(serverLimits.persistAfterMs + serverLimits.commitSpacingMs);
+  cluster.owner = 'c';
+  await absent('b');
+  caughtUp('c');
+  bench.store.hold('append');
+  ann.post('bob', 'two');
+  await bench.settle();
+  assert.deepEqual(
+    cluster.sent.flatMap(([node, packet]) => (packet.type === 'forward' ? [[node, packet.msgId, packet.stream]] : [])),
+    [
+      ['b', 'one', 7],
+      ['c', 'two', 7],
+    ],
+  );
+  await acked('b');
+  assert.deepEqual(
+    [ann.acks, await bench.inbox('bob')],
+    [
+      ['first', 'one'],
+      ['first', 'one'],
+    ],
+  );
+  await acked('c');
+  assert.deepEqual(ann.acks, ['first', 'one', 'two']);
+});

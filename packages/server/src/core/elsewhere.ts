@@ -1,7 +1,7 @@
 import { serverLimits } from '@hawser/protocol';
 import type { Delivery } from './delivery.ts';
 import { type Message, stage } from './message.ts';
-import type { CaughtUp, Refused } from './packets.ts';
+import type { Acked, CaughtUp, Refused } from './packets.ts';
 import { Route } from './route.ts';
 import type { Routing } from './routing.ts';
 
@@ -281,8 +281,8 @@ export class Elsewhere {
     this.nudge();
   }
 
-  acked(stream: number, seqs: readonly number[]): void {
-    for (const message of this.#route?.acked(stream, seqs) ?? []) {
+  acked(node: string, { stream, seqs }: Acked): void {
+    for (const message of this.#route?.acked(node, stream, seqs) ?? []) {
       message.acked = true;
       this.#delivery.ackedElsewhere(message);
     }

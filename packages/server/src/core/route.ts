@@ -118,20 +118,23 @@ export class Route {
     }
   }
 
-  /** The owner says that these were acked; returns those that still mattered. */
-  acked(stream: number, seqs: readonly number[]): readonly Message[] {
+  /**
+   * A node says that these were acked; returns those that still mattered. Each node numbers streams by itself: what one says
+   * late, the receiver having gone to another, is not about a stream to that.
+   */
+  acked(node: string, stream: number, seqs: readonly number[]): readonly Message[] {
     const unacked = stream === this.#stream ? this.#forwarded : this.#ended.get(stream);
     const stored = this.#stored.get(stream);
     const messages: Message[] = [];
     for (const seq of seqs) {
-      const message = unacked?.take(seq);
-      if (message !== undefined && unacked !== undefined) {
-        messages.push(message);
+      const message = unacked?.get(seq);
+      const late = message ?? stored?.get(seq);
+      if (late?.hop?.node !== node) continue;
+      messages.push(late);
+      if (message === undefined || unacked === undefined) stored?.delete(seq);
+      else {
+        unacked.take(seq);
         this.#taken(message, stream, unacked);
-      } else if (stored !== undefined) {
-        const late = stored.get(seq);
-        if (late !== undefined) messages.push(late);
-        stored.delete(seq);
       }
     }
     return messages;
@@ -155,7 +158,9 @@ export class Route {
     const messages: Message[] = [];
     for (const unacked of this.#ended.values()) {
       for (const message of unacked.inOrder()) {
-        if (message.refusedAt > 0 && now - message.refusedAt >= waitMs) messages.push(message);
+        // Not what is on its way to the store once more: there may be room by now.
+        if (message.stage !== stage.accepted || message.refusedAt === 0) continue;
+        if (now - message.refusedAt >= waitMs) messages.push(message);
       }
     }
     return messages;

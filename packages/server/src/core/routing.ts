@@ -113,7 +113,7 @@ export class Routing {
         this.#mailbox(packet.to)?.elsewhere?.absent(from);
         return true;
       case 'acked':
-        this.#mailbox(packet.to)?.elsewhere?.acked(packet.stream, packet.seqs);
+        this.#mailbox(packet.to)?.elsewhere?.acked(from, packet);
         return true;
       case 'refused':
         this.#mailbox(packet.to)?.elsewhere?.refused(from, packet);
