@@ -159,9 +159,7 @@ export class Delivery {
     if (known !== undefined) {
       if (known.to !== to || known.hash !== hash) return 'msgIdReused';
       known.isEncrypt = isEncrypt;
-      if (known.isRefused) this.persistLater(known);
-      this.counters.joined++;
-      return 'pending';
+      return this.#join(known);
     }
     if (this.#stopping) return 'stopping';
 
@@ -188,12 +186,18 @@ export class Delivery {
       this.#drop(message);
       if (taken === 'conflict') return 'msgIdReused';
       this.#expect(taken, sender, isEncrypt);
-      this.counters.joined++;
-      return 'pending';
+      return this.#join(taken);
     }
     this.counters.accepted++;
     if (isFirst) sender.hasWrittenTo(to);
     if (sender.isLeaving) message.mailbox.persist(message);
+    return 'pending';
+  }
+
+  /** It has come again. If there was no place for it in the store, there may be now. */
+  #join(message: Message): Accepted {
+    if (message.isRefused) this.persistLater(message);
+    this.counters.joined++;
     return 'pending';
   }
 

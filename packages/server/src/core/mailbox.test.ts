@@ -400,6 +400,32 @@ describe('the window', () => {
     );
   });
 
+  for (const waits of ['parked', 'in the window']) {
+    test(`what the store has no more keeps its msgid taken, as its ack may be on its way: ${waits}`, async () => {
+      const { bench, ann, bob } = await withOnline();
+      const cal = await bench.app('cal');
+      ann.post('bob', 'same', 'of ann');
+      await bench.pass(waits === 'parked' ? serverLimits.stuckAfterMs + 1_000 : persistAfterMs + 10);
+      assert.deepEqual(await bench.inbox('bob'), ['same']);
+      const page = bench.store.page('bob', 0, 1, 1);
+      await bench.settle();
+      bench.store.remove({ ...(await page).messages[0]!, size: 8 });
+      cal.post('bob', 'same', 'of cal');
+      // Asks for what was pushed some time ago once more.
+      await bench.pass(serverLimits.refetchAfterMs);
+      bob.request(cmd.fetch);
+      await bench.settle();
+      const pushed = () => bob.pushes.map(({ from, msgid }) => [from, msgid]);
+      assert.deepEqual(pushed(), [['ann', 'same']]);
+      bob.ack('same');
+      await bench.settle();
+      assert.deepEqual(pushed().slice(1), [['cal', 'same']]);
+      bob.ack('same');
+      await bench.settle();
+      assert.deepEqual([cal.acks, await bench.inbox('bob')], [['same'], []]);
+    });
+  }
+
   test('places that are never acked do not hold up the inbox: the others go round', async () => {
     const { bench, ann, bob } = await withOnline();
     const stuck = series('stuck', windowMessagesMax - 1);

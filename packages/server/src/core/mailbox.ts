@@ -163,7 +163,8 @@ export class Mailbox {
   /** The same sender's msgId in the window: sent again after the sender's own memory of it was lost. */
   #twin(message: { readonly from: string; readonly msgId: string }): Message | undefined {
     const twin = this.#window.get(message.msgId);
-    if (twin !== undefined && twin.from === message.from) return twin.acked ? undefined : twin;
+    // One that has expired keeps its msgId taken: what else is sent under it is held.
+    if (twin?.from === message.from && !twin.acked) return twin;
     if (this.#held.length === 0) return undefined;
     return this.#held.find((held) => held.msgId === message.msgId && held.from === message.from);
   }
@@ -250,7 +251,7 @@ export class Mailbox {
   notKnownToBeStored(message: Message): void {
     message.mayBeStored = true;
     // One that has expired is none that its receiver has: if its sender repeats it, it is taken anew.
-    if (message.acked && !message.hasExpired) this.#finishUnsure(message);
+    if (message.acked && !message.isGone) this.#finishUnsure(message);
     this.notStored(message);
   }
 
@@ -376,9 +377,15 @@ export class Mailbox {
   #enter(message: Message): void {
     message.inWindow = true;
     this.#windowBytes += message.size;
-    if (this.#window.has(message.msgId) || this.#held.some((held) => held.from === message.from)) {
-      this.#held.push(message);
-    } else this.#send(message);
+    const other = this.#window.get(message.msgId);
+    let isTaken = other !== undefined;
+    if (other?.isGone && other.from === message.from && other.hash === message.hash) {
+      // It has come again since: an ack of the one is an ack of the other.
+      this.#leaveWindow(other);
+      isTaken = this.#window.has(message.msgId);
+    }
+    if (isTaken || this.#held.some((held) => held.from === message.from)) this.#held.push(message);
+    else this.#send(message);
   }
 
   #send(message: Message): void {
@@ -453,8 +460,18 @@ export class Mailbox {
   #dropIfExpired(message: Message): boolean {
     if (!this.#delivery.dropIfExpired(message)) return false;
     message.acked = true;
-    message.hasExpired = true;
+    message.isGone = true;
     return true;
+  }
+
+  /**
+   * It is in the window, and is not pushed again. Its msgId stays taken: an ack of it may be on its way, and must not count
+   * for another message.
+   */
+  #pushNoMore(message: Message): void {
+    message.acked = true;
+    message.isGone = true;
+    message.pushedAt = Number.POSITIVE_INFINITY;
   }
 
   // ---- from the store
@@ -608,8 +625,7 @@ export class Mailbox {
     const now = this.#delivery.time.now();
     for (const message of messages) {
       message.pushedAt = now;
-      // Its msgId stays taken: an ack of it may be on its way, and must not count for another message.
-      if (this.#dropIfExpired(message)) message.pushedAt = Number.POSITIVE_INFINITY;
+      if (this.#dropIfExpired(message)) this.#pushNoMore(message);
       else if (message.msg === undefined) inStore.push(message);
       else this.#pushOnceMore(message);
     }
@@ -622,12 +638,11 @@ export class Mailbox {
         const byPosition = new Map(found.map((stored) => [stored.position, stored]));
         // What was read for again since, the store being slow, is pushed when that has been read.
         const stillWaiting = inStore.filter(({ pushedAt }) => pushedAt === now);
-        for (const message of [...this.#unpark(parked, byPosition), ...stillWaiting]) {
+        for (const message of [...this.#unpark(parked), ...stillWaiting]) {
           if (!message.inWindow) continue;
           message.msg = byPosition.get(message.position)?.msg;
           // Its time may have passed while it was read.
-          if (this.#dropIfExpired(message)) message.pushedAt = Number.POSITIVE_INFINITY;
-          else if (message.msg === undefined) this.#leaveWindow(message);
+          if (message.msg === undefined || this.#dropIfExpired(message)) this.#pushNoMore(message);
           else this.#pushOnceMore(message);
         }
         this.#page();
@@ -637,16 +652,11 @@ export class Mailbox {
     return true;
   }
 
-  #unpark(positions: readonly number[], found: ReadonlyMap<number, StoredMessage>): Message[] {
+  #unpark(positions: readonly number[]): Message[] {
     const messages: Message[] = [];
     for (const position of positions) {
-      const stored = found.get(position);
-      const message = stored && this.#window.unpark(position);
+      const message = this.#window.unpark(position);
       if (message !== undefined) messages.push(message);
-      else if (stored === undefined) {
-        this.#windowBytes -= this.#window.dropParked(position);
-        this.#releaseHeld();
-      }
     }
     return messages;
   }

@@ -79,8 +79,8 @@ export class Message {
 
   /** The receiver has acked it. */
   acked = false;
-  /** Its time has passed: as good as acked, but its receiver does not have it. */
-  hasExpired = false;
+  /** As good as acked, though its receiver may not have it: its time has passed, or the store has it no more. */
+  isGone = false;
   /** It is in the window of the receiver's present session. */
   inWindow = false;
   pushedAt = 0;

@@ -85,15 +85,6 @@ export class Parked {
     return row < 0 ? undefined : this.#takeRow(row);
   }
 
-  /** Lets go of a message that the store does not have any more; returns its bytes. */
-  dropAt(position: number): number {
-    const row = this.#rowAt(position);
-    if (row < 0) return 0;
-    const size = this.#ints[row * INTS + 3]!;
-    this.#remove(row);
-    return size;
-  }
-
   #rowAt(position: number): number {
     for (let row = 0; row < this.size; row++) if (this.#doubles[row * DOUBLES] === position) return row;
     return -1;

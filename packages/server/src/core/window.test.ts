@@ -115,14 +115,4 @@ describe('a push that has not moved', () => {
     assert.equal(window.get('forged'), undefined);
     assert.equal(window.unpark(1)?.msgId, 'm');
   });
-
-  test('leaves its place when the store does not have it any more', () => {
-    settled('m1', 1, 10);
-    settled('m2', 2, 20);
-    window.park(LATER);
-    assert.equal(window.dropParked(1), 10);
-    assert.equal(window.dropParked(1), 0);
-    assert.equal(window.has('m1'), false);
-    assert.equal(window.get('m2')?.position, 2);
-  });
 });

@@ -98,9 +98,4 @@ export class Window {
     if (message !== undefined) this.#table.add(message);
     return message;
   }
-
-  /** Lets go of a parked message that the store does not have any more; returns its bytes. */
-  dropParked(position: number): number {
-    return this.#parked?.dropAt(position) ?? 0;
-  }
 }
