@@ -262,7 +262,10 @@ export const serverLimits = /* @__PURE__ */ (() =>
     removalAgainMs: SECOND_MS,
     /** Receivers that a session is known to have written to; beyond it they are all forgotten and stored for once more. */
     receiversPerSenderMax: 1_000,
-    /** Bindings are read again after this: one that another node removed is in force no longer than 5 s. */
+    /**
+     * Bindings are read again after this: one that another node removed is in force no longer than 5 s. It counts from when the
+     * store was asked: an answer that takes longer decides nothing.
+     */
     peersTrustedMs: 4 * SECOND_MS,
 
     // The directory and the bus between nodes

@@ -267,15 +267,17 @@ export class Accounts {
 
   /**
    * Who may exchange messages with this name by a binding: loaded once per session, kept up by `bind` and `unbind`.
-   * `loaded` is given them at a moment when they are true: what changes later finds them in the session.
+   * `loaded` is given them at a moment when they are true: what changes later finds them in the session. Of what other
+   * nodes change they know nothing that is newer than `askedAt`.
    */
-  loadPeers(name: string, kind: NameKind, loaded: (peers: Set<string>) => void): Promise<void> {
+  loadPeers(name: string, kind: NameKind, loaded: (peers: Set<string>, askedAt: number) => void): Promise<void> {
     return this.watch(name, async (watch) => {
       for (;;) {
         watch.hasChanged = false;
+        const askedAt = this.#time.now();
         const peers = await this.#store.peers(name, kind);
         if (watch.hasChanged) continue;
-        loaded(new Set(peers));
+        loaded(new Set(peers), askedAt);
         return;
       }
     });

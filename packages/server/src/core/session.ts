@@ -88,8 +88,8 @@ export class Session implements Asker {
   login: Login | undefined;
   /** The devices of this user, or the users of this device. */
   peers: Set<string> = NO_PEERS;
-  /** When they were last read from the store. */
-  peersLoadedAt = 0;
+  /** When the store was last asked for them. */
+  peersAskedAt = 0;
   /** The receiver of its last message: it stands for the same name in the next, since V8 knows its hash. */
   lastTo = '';
   #undecryptable = 0;
@@ -372,10 +372,10 @@ export class Session implements Asker {
     this.#pushFrom = '';
   }
 
-  /** Whom it may write to by a binding, as the store says. */
-  peersLoaded(peers: Set<string>): void {
+  /** Whom it may write to by a binding, as the store says, which was asked then. */
+  peersLoaded(peers: Set<string>, askedAt: number): void {
     this.peers = peers;
-    this.peersLoadedAt = this.services.time.now();
+    this.peersAskedAt = askedAt;
   }
 
   /** What the session needs could not be loaded: it is nobody's again, and may try once more. */

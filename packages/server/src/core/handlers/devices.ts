@@ -94,8 +94,9 @@ async function list(session: Session, request: Envelope, after: string | undefin
   const { accounts, deviceLists, handover, time } = session.services;
   const name = session.login?.name;
   // What other nodes change of bindings is known here after a while, not at once.
-  const isOld = handover !== undefined && time.now() - session.peersLoadedAt >= serverLimits.peersTrustedMs;
-  if (isOld && name !== undefined) await accounts.loadPeers(name, 'user', (peers) => session.peersLoaded(peers));
+  const isOld = handover !== undefined && time.now() - session.peersAskedAt >= serverLimits.peersTrustedMs;
+  if (isOld && name !== undefined)
+    await accounts.loadPeers(name, 'user', (...loaded) => session.peersLoaded(...loaded));
   const isWanted = () => !session.isClosed;
   const page = await deviceLists.page(() => session.peers, after, isWanted);
   if (page !== undefined) session.answer(request, page);

@@ -8,6 +8,7 @@ import {
   refusals,
   serverLimits,
 } from '@hawser/protocol';
+import { StoreAway } from '../ports.ts';
 import type { Login, Session } from '../session.ts';
 
 /** cmd 200: a message to a user or a device. */
@@ -56,7 +57,7 @@ function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
   const { handover, accounts, time } = session.services;
   if (login === undefined) return false;
   // What other nodes change of bindings is known here after a while, not at once.
-  const isSure = handover === undefined || time.now() - session.peersLoadedAt < serverLimits.peersTrustedMs;
+  const isSure = handover === undefined || time.now() - session.peersAskedAt < serverLimits.peersTrustedMs;
   if (isSure && session.peers.has(to)) return true;
   const isApp = login.role === 'app';
   if (isApp && to === login.name) return true;
@@ -68,11 +69,14 @@ function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
   return accounts.kind(to).then((found) => found === 'user');
 }
 
-/** The same by what the store says now. */
+/** The same by what the store says now: what it said too long ago other nodes may have changed. */
 async function mayWriteNow(session: Session, { role, name }: Login, to: string): Promise<boolean> {
-  const { accounts } = session.services;
-  await accounts.loadPeers(name, role === 'app' ? 'user' : 'device', (peers) => session.peersLoaded(peers));
-  return session.peers.has(to) || (role === 'app' && (await accounts.kind(to)) === 'user');
+  const { accounts, time } = session.services;
+  const askedAt = time.now();
+  await accounts.loadPeers(name, role === 'app' ? 'user' : 'device', (...loaded) => session.peersLoaded(...loaded));
+  const isAllowed = session.peers.has(to) || (role === 'app' && (await accounts.kind(to)) === 'user');
+  if (time.now() - askedAt >= serverLimits.peersTrustedMs) throw new StoreAway('it answers too late to be relied upon');
+  return isAllowed;
 }
 
 function accept(session: Session, request: Envelope, body: MessageBody, isAllowed: boolean): void {

@@ -53,7 +53,7 @@ async function load(session: Session, { role, name, isNew, isStillGood }: Newcom
     delivery.store.hasBacklog(name),
     // Whoever revokes on another node claims the name after that: either it is seen here, or this session is ended.
     handover === undefined || isStillGood === undefined || isStillGood(),
-    accounts.loadPeers(name, kind, (peers) => session.peersLoaded(peers)),
+    accounts.loadPeers(name, kind, (...loaded) => session.peersLoaded(...loaded)),
   ]);
   if (!isGood) session.close(role === 'app' ? 'removed' : 'revoked');
   if (session.isClosed) return false;

@@ -1,7 +1,7 @@
 import { MemoryStore } from '../../store/memory.ts';
 import type { NewMessage, Page, StoredMessage } from '../ports.ts';
 
-type Call = 'append' | 'page' | 'read' | 'hasBacklog' | 'name' | 'names';
+type Call = 'append' | 'page' | 'read' | 'hasBacklog' | 'name' | 'names' | 'peers';
 
 /** The store for tests, with calls that a test can hold up or have fail. */
 export class BenchStore extends MemoryStore {
@@ -59,6 +59,13 @@ export class BenchStore extends MemoryStore {
   override async name(name: string): ReturnType<MemoryStore['name']> {
     await this.#gate('name');
     return await super.name(name);
+  }
+
+  /** What it answers is as old as the question. */
+  override async peers(...asked: Parameters<MemoryStore['peers']>): ReturnType<MemoryStore['peers']> {
+    const peers = await super.peers(...asked);
+    await this.#gate('peers');
+    return peers;
   }
 
   override async names(names: readonly string[]): ReturnType<MemoryStore['names']> {
