@@ -64,6 +64,8 @@ export class Backing {
   readonly #ports: BackingPorts;
   readonly #numbers = new Map<string, number>();
   readonly #void = new Set<string>();
+  /** Of each node that there has been. */
+  readonly #ways = new Set<Ways>();
   /** Runs that have ended in good order. */
   readonly #left = new Set<string>();
   /** The newest claim of each name that was answered. */
@@ -90,9 +92,10 @@ export class Backing {
     const { trace, checker, scheduler } = this.#ports;
     trace.note('void', -1, -1, run);
     scheduler.settled = true;
-    // What a run in good order has said, others know, unless it was lost on the way.
+    // What a run in good order has said, others know, unless it was lost on the way, or is on its way yet.
     const number = this.#numbers.get(run) ?? 0;
-    if (!this.#left.has(run) || this.redis.hasLost) checker.nodeVoid(number);
+    const isLate = [...this.#ways].some((ways) => ways.redis.isLate(scheduler.now));
+    if (!this.#left.has(run) || this.redis.hasLost || this.redis.isFrozen || isLate) checker.nodeVoid(number);
     else checker.nodeLeft(number);
   }
 
@@ -115,6 +118,7 @@ export class Backing {
     const { scheduler, random, checker, trace, limits } = this.#ports;
     const { database } = this;
     this.#numbers.set(name, number);
+    this.#ways.add(ways);
     const clock = processClock(scheduler, process);
     const store = await PostgresStore.open({
       ...{ url: 'postgres://simulated', log, onError, limits, run: name },

@@ -146,7 +146,8 @@ export const bugs = {
     core: (core) => {
       const { accounts } = core;
       const loadPeers = accounts.loadPeers.bind(accounts);
-      accounts.loadPeers = (name, kind, loaded) => loadPeers(name, kind, (peers) => loaded(new Everybody(peers)));
+      accounts.loadPeers = (name, kind, loaded) =>
+        loadPeers(name, kind, (peers, askedAt) => loaded(new Everybody(peers), askedAt));
     },
   },
   'the older session stays': {
@@ -195,6 +196,16 @@ export const bugs = {
       return () => {
         Inlet.prototype.hasFinished = hasFinished;
       };
+    },
+  },
+  'what a node has given up is forgotten with the next stream': {
+    within: 150,
+    nodes: 3,
+    global: () => {
+      const { admit } = Inlet.prototype;
+      return patched(Inlet.prototype, 'admit', function (this: Inlet, packet, node) {
+        return admit.call(this, { ...packet, isSettled: true }, node);
+      });
     },
   },
   'a name is handed over at once': {

@@ -59,16 +59,34 @@ export class Checker extends History {
 
   /** How long a node has it that its store has been in service, beside the simulation's time. */
   noteRan(aheadMs: number): void {
-    // Nobody was at work for longer than the database counts on by itself: all begin anew.
-    if (this.now() - this.#ranNotedAt >= serverLimits.postgresRanRestMs) {
-      this.#ranLeast = Number.POSITIVE_INFINITY;
-      this.#ranMost = Number.NEGATIVE_INFINITY;
-    }
+    this.#noteRest(this.now() - this.#ranNotedAt, aheadMs);
     this.#ranNotedAt = this.now();
     this.#ranLeast = Math.min(this.#ranLeast, aheadMs);
     this.#ranMost = Math.max(this.#ranMost, aheadMs);
     if (this.#databaseClockSetMs > 0 || this.#ranSkewMs <= RAN_AGREED_MS) return;
     this.broken('time in service', `nodes are ${Math.round(this.#ranSkewMs)} ms apart`);
+  }
+
+  /**
+   * Nobody was at work for so long. The database counts on by itself for a while, from when it was last told; where that was
+   * not long enough it has stood still since, and all begin there.
+   */
+  #noteRest(ms: number, aheadMs: number): void {
+    const { postgresRanRestMs, postgresRanNotedEveryMs } = serverLimits;
+    if (ms < postgresRanRestMs - postgresRanNotedEveryMs) return;
+    const behindMs = this.#ranMost - aheadMs;
+    const hasCountedOn = ms < postgresRanRestMs && behindMs <= RAN_AGREED_MS;
+    if (hasCountedOn || this.#ranMost === Number.NEGATIVE_INFINITY) return;
+    // It may not have been told for some time before.
+    const hasStoodStill = behindMs >= ms - RAN_AGREED_MS && behindMs <= ms + postgresRanRestMs;
+    if (!hasStoodStill && this.#databaseClockSetMs === 0) {
+      this.broken(
+        'time in service',
+        `after ${Math.round(ms)} ms it is ${Math.round(behindMs)} ms less than it would be`,
+      );
+    }
+    this.#ranLeast = Number.POSITIVE_INFINITY;
+    this.#ranMost = Number.NEGATIVE_INFINITY;
   }
 
   /** Nodes go by it, one after the other, so that for some seconds they do not agree. */
@@ -134,9 +152,9 @@ export class Checker extends History {
    */
   isBroughtBack(stored: StoredMessage): boolean {
     const message = this.messages.ofBytes(stored.msg);
-    const isSo = (crashes: number | undefined): boolean =>
-      crashes !== undefined && crashes >= 0 && crashes < this.crashes;
-    return isSo(message?.ackTakenCrashes) || isSo(message?.removedCrashes);
+    if (message === undefined) return false;
+    const isAcked = message.ackTakenCrashes >= 0 && message.ackTakenCrashes < this.crashes;
+    return isAcked || message.removedFrom.has(stored.position);
   }
 
   /** A run has ended in good order, for others, though its process may not have yet: what it remembered is gone. */
@@ -159,10 +177,22 @@ export class Checker extends History {
 
   /** No session that began after a removal gets what was accepted before it; nor do older ones, but where a node is void. */
   protected override checkMore(message: SentMessage, connection: Connection): void {
+    this.#checkAckedBefore(message);
     if (!this.isForRemoved(message)) return;
     const removedAt = this.#removedAt.get(message.to) ?? 0;
     if (connection.servedFrom <= removedAt && this.#scheduler.now <= removedAt + VOID_KNOWN_MS) return;
     this.broken('removed', `${message}, which was for one who has been removed, was pushed to another`, message);
+  }
+
+  /**
+   * Its receiver has acked it: where whoever knows of that lives on, it does not come again, however often its sender repeats it
+   * and wherever.
+   */
+  #checkAckedBefore(message: SentMessage): void {
+    if (message.ackTakenCrashes !== this.crashes || this.mayHaveExpired(message)) return;
+    const forgottenAt = Math.max(...[message.from, message.to].map((name) => this.#forgottenAt.get(name) ?? -1));
+    if (message.firstAcceptedAt <= forgottenAt) return;
+    this.broken('delivered again', `${message} was pushed again, and nobody ended who knew of the ack`, message);
   }
 
   wallJumped(): void {
@@ -413,7 +443,7 @@ export class Checker extends History {
     const message = this.messages.ofBytes(stored.msg);
     this.trace.note('removed', message?.id ?? -1, stored.position);
     if (message === undefined) return;
-    message.removedCrashes = this.crashes;
+    message.removedFrom.add(stored.position);
     if (message.ackCame || this.mayHaveExpired(message)) return;
     this.broken('lost', `${message} was deleted, but its receiver has not acked it`, message);
   }

@@ -262,9 +262,7 @@ export class Host {
   /** Its way to Redis is cut for so long, or that to PostgreSQL, or one direction of either. */
   cut(ms: number, to: 'redis' | 'postgres', direction: 'both' | 'there' | 'back'): void {
     const until = this.#ports.scheduler.now + ms;
-    const way = this.ways[to];
-    if (direction !== 'back') way.cutThereTo = Math.max(way.cutThereTo, until);
-    if (direction !== 'there') way.cutBackTo = Math.max(way.cutBackTo, until);
+    this.ways[to].cut(direction, until);
     const what =
       direction === 'both' ? 'is cut off from' : direction === 'there' ? 'does not reach' : 'hears nothing of';
     this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} ${what} ${to}`);

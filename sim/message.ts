@@ -47,11 +47,11 @@ export class SentMessage {
   deliveriesLeft = 0;
   /** How many crashes there had been when the server last took such an ack; -1 when it never did. */
   ackTakenCrashes = -1;
-  /** The same of when it was last taken out of the inbox. */
-  removedCrashes = -1;
   /** Where, and when it was so at the latest. */
   ackTakenOn: Connection | undefined;
   ackTakenAt = 0;
+  /** Where in the inbox it was, and was taken out. */
+  readonly removedFrom = new Set<number>();
   /** The sender was acked; and since it was last accepted. */
   isAcked = false;
   isSettled = false;

@@ -1,11 +1,25 @@
 import type { Random } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 
+const LATENCY_MS_MAX = 200;
+
 /** What lies between a node and a service. Nothing goes in a direction that is cut; TCP sends it again later. */
 export class Way {
   /** Until when nothing arrives: at the service, and from it. */
   cutThereTo = 0;
   cutBackTo = 0;
+  #lateTo = 0;
+
+  cut(direction: 'both' | 'there' | 'back', until: number): void {
+    if (direction !== 'back') this.cutThereTo = Math.max(this.cutThereTo, until);
+    if (direction !== 'there') this.cutBackTo = Math.max(this.cutBackTo, until);
+    this.#lateTo = Math.max(this.#lateTo, until + LATENCY_MS_MAX);
+  }
+
+  /** Something that was sent while it was cut may be on its way yet, also where that is mended. */
+  isLate(now: number): boolean {
+    return now < this.#lateTo;
+  }
 
   heal(): void {
     this.cutThereTo = 0;
@@ -46,7 +60,7 @@ export class Pipe {
   readonly #back: Direction;
 
   constructor(scheduler: Scheduler, random: Random, way: Way) {
-    const latencyMs = (): number => random.magnitude(0.05, random.chance(0.01) ? 200 : 2);
+    const latencyMs = (): number => random.magnitude(0.05, random.chance(0.01) ? LATENCY_MS_MAX : 2);
     this.#there = new Direction(scheduler, latencyMs, () => way.cutThereTo);
     this.#back = new Direction(scheduler, latencyMs, () => way.cutBackTo);
   }

@@ -133,4 +133,28 @@ export const keptSeeds: readonly {
     nodes: 3,
     found: 'what had expired while the store went away was taken for acked: a repeat was acked, and nobody had it',
   },
+  {
+    seed: 5004858,
+    nodes: 3,
+    found:
+      'an answer of the database that came late was taken for what was so when it came: of bindings that another node changed',
+  },
+  { seed: 5010000, nodes: 3, found: 'the same, of what had been allowed' },
+  {
+    seed: 5011266,
+    nodes: 3,
+    found: 'what waited behind an expired push of its msgId was read again, and waited twice',
+  },
+  { seed: 6000707, nodes: 3, found: 'the same, of what its sender repeated' },
+  { seed: 6000525, nodes: 3, found: 'given up, and told so, while it was stored once more' },
+  {
+    seed: 5012529,
+    nodes: 3,
+    found: 'a push that the store had no more let go of its msgId, and its ack would have counted for another',
+  },
+  {
+    seed: 5015087,
+    nodes: 3,
+    found: 'what a node in good order had said had not come when its lease was over: of the checker',
+  },
 ];

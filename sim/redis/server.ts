@@ -58,6 +58,10 @@ export class RedisServer {
     return this.#scheduler.now < this.#downTo;
   }
 
+  get isFrozen(): boolean {
+    return this.#scheduler.now < this.#frozenTo;
+  }
+
   // ---- what befalls it
 
   /** Nothing is answered for so long. */
@@ -138,7 +142,7 @@ export class RedisServer {
       if (server !== this.#server) return;
       answer(this.#do(peer, words));
     };
-    if (this.#scheduler.now < this.#frozenTo) this.#waiting.push(run);
+    if (this.isFrozen) this.#waiting.push(run);
     else run();
   }
 
