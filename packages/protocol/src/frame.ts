@@ -84,6 +84,11 @@ export class FrameCutter {
     return this.#at < this.#chunk.length;
   }
 
+  /** The same, counted. */
+  get inputBytes(): number {
+    return this.#chunk.length - this.#at;
+  }
+
   /** All that was pushed and not yet taken is zeros, as frames without a body are. */
   get isSilent(): boolean {
     return !this.midFrame && this.#chunk.subarray(this.#at).every((byte) => byte === 0);

@@ -53,6 +53,16 @@ test('one that has ended its side waits for some seconds, and longer if it has s
   }
 });
 
+test('whoever has more behind its command than it would be listened to for is not looked through, and waits', async () => {
+  for (const more of [0, 4]) {
+    const { bench, client, asker } = await waiting();
+    client.session.receive(new Uint8Array(serverLimits.keptBytesFree + more));
+    client.session.receivedEnd();
+    await bench.pass(serverLimits.endedSilenceMs);
+    assert.equal(asker.isWaiting(), more > 0);
+  }
+});
+
 test('while it waits it is read from, for the heartbeats that it sends and for its end; not for more', async () => {
   const { bench, client, answer } = await waiting();
   let sent = 0;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cmd, encodeFrame, wireLimits } from '@hawser/protocol';
+import { cmd, encodeFrame, serverLimits, wireLimits } from '@hawser/protocol';
 import { InboundFrames } from './inbound.ts';
 
 const cipher = {
@@ -33,6 +33,17 @@ test('frames come out in order, wherever they are cut and however much is pushed
       );
     }
   }
+});
+
+test('is silent with as many heartbeats as are read of a client that waits; with more, however they came, it is not', () => {
+  const most = serverLimits.keptBytesFree;
+  const isSilent = (...chunks: number[]): boolean => {
+    const inbound = new InboundFrames();
+    for (const bytes of chunks) inbound.push(new Uint8Array(bytes));
+    return inbound.isSilent;
+  };
+  assert.deepEqual([isSilent(), isSilent(most), isSilent(4, most - 4), isSilent(4, 4, most - 8)], Array(4).fill(true));
+  assert.deepEqual([isSilent(most + 4), isSilent(4, most), isSilent(4, 64 * 1024, 4)], Array(3).fill(false));
 });
 
 function takeSome(inbound: InboundFrames, taken: string[], most: number): void {
