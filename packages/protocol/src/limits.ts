@@ -99,6 +99,8 @@ export const serverLimits = /* @__PURE__ */ (() =>
     passwordQueueMax: 1_024,
     /** A client that has ended its side, and said nothing but heartbeats for so long, has given up what waits for a thread. */
     endedSilenceMs: 2 * SECOND_MS,
+    /** Where there is no room, those of an address that have given up are looked for so often: it may have thousands. */
+    goneLookedForEveryMs: 100,
     /** Read of a connection whose command waits, before reading stops: some heartbeats. One that said more is not silent. */
     keptBytesFree: KIB / 2,
     /** Longest opaque password, in bytes of UTF-8. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { serverLimits } from '@hawser/protocol';
 import { Busy } from '../core/ports.ts';
 import { verifyPassword } from './argon2.ts';
 import { Pool } from './pool.ts';
@@ -14,8 +15,8 @@ function verify(password: string): { kind: 'verify'; password: string; hash: str
 }
 
 /** A pool that is closed when the test ends. */
-function pooled(threads: number, queueMax: number, jobsPerMessage = 1): Pool & AsyncDisposable {
-  const pool = new Pool(threads, queueMax, jobsPerMessage);
+function pooled(threads: number, queueMax: number, jobsPerMessage = 1, now?: () => number): Pool & AsyncDisposable {
+  const pool = new Pool(threads, queueMax, jobsPerMessage, now);
   return Object.assign(pool, { [Symbol.asyncDispose]: () => pool.close() });
 }
 
@@ -147,7 +148,8 @@ test('what nobody waits for when its turn comes is not done, and is refused with
 });
 
 test('where there is no room those of the same address who have given up make it', async () => {
-  await using pool = pooled(1, 4);
+  let now = 0;
+  await using pool = pooled(1, 4, 1, () => now);
   let isThere = true;
   const asker = { from: 'somebody', isWaiting: () => isThere };
   const first = pool.run(hash);
@@ -155,8 +157,41 @@ test('where there is no room those of the same address who have given up make it
   const gone = Promise.allSettled([pool.run(verify('a'), asker), pool.run(verify('a'), asker)]);
   await assert.rejects(pool.run(verify('a'), asker), Busy);
   isThere = false;
+  now = serverLimits.goneLookedForEveryMs;
   const back = pool.run(verify('password'), { from: 'somebody', isWaiting: () => true });
   assert.equal(await back, true);
   for (const { status } of await gone) assert.equal(status, 'rejected');
   await first;
+});
+
+test('however many are refused, those of an address are looked through only every so often, and each address by itself', async () => {
+  let now = 0;
+  await using pool = pooled(1, 16, 1, () => now);
+  const looks = { many: 0, some: 0 };
+  const ask = (from: 'many' | 'some'): Promise<unknown> => {
+    const isWaiting = (): boolean => {
+      looks[from]++;
+      return true;
+    };
+    const job = pool.run(verify('a'), { from, isWaiting });
+    job.catch(() => {});
+    return job;
+  };
+  const refused = async (from: 'many' | 'some'): Promise<void> => assert.rejects(ask(from), Busy);
+  // Until the end nothing is given to the thread.
+  const under = pool.run(hash);
+  await Promise.resolve();
+  for (let i = 0; i < 8; i++) void ask('many');
+  for (let i = 0; i < 4; i++) void ask('some');
+  for (let i = 0; i < 100; i++) await refused('many');
+  assert.deepEqual(looks, { many: 8, some: 0 });
+  now += serverLimits.goneLookedForEveryMs / 2;
+  for (let i = 0; i < 100; i++) await refused('some');
+  for (let i = 0; i < 100; i++) await refused('many');
+  assert.deepEqual(looks, { many: 8, some: 4 });
+  now += serverLimits.goneLookedForEveryMs / 2;
+  for (let i = 0; i < 100; i++) await refused('many');
+  for (let i = 0; i < 100; i++) await refused('some');
+  assert.deepEqual(looks, { many: 16, some: 4 });
+  await under;
 });

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { serverLimits } from '@hawser/protocol';
 import { type Asker, Busy } from '../core/ports.ts';
 import type { Job, Result } from './protocol.ts';
 import { FairQueue } from './queue.ts';
@@ -38,12 +39,16 @@ export class Pool {
   readonly #pending = new Map<number, Pending>();
   readonly #jobsPerMessage: number;
   readonly #waiting: FairQueue<Waiting>;
+  readonly #now: () => number;
+  /** When the jobs of an address were looked through, in that order. */
+  readonly #lookedThroughAt = new Map<string, number>();
   #isGiving = false;
   #nextId = 1;
   #isClosed = false;
 
   /** @param jobsPerMessage what a thread is given at once; its results come back together */
-  constructor(threads: number, queueMax: number, jobsPerMessage: number) {
+  constructor(threads: number, queueMax: number, jobsPerMessage: number, now: () => number = () => performance.now()) {
+    this.#now = now;
     this.#waiting = new FairQueue(queueMax);
     this.#jobsPerMessage = jobsPerMessage;
     for (let i = 0; i < threads; i++) this.#threads.push(this.#startThread());
@@ -98,8 +103,16 @@ export class Pool {
     }
   }
 
-  /** Makes room where those of this address have given up; false when none of them has. */
+  /** Makes room where those of this address have given up; false when none of them has, as far as it was looked at. */
   #dropGone(from: string): boolean {
+    const now = this.#now();
+    for (const [address, at] of this.#lookedThroughAt) {
+      if (now - at < serverLimits.goneLookedForEveryMs) break;
+      this.#lookedThroughAt.delete(address);
+    }
+    // One that has thousands waiting and asks for ever more would have them all looked at for each that is refused.
+    if (this.#lookedThroughAt.has(from)) return false;
+    this.#lookedThroughAt.set(from, now);
     const gone = this.#waiting.takeIf(from, isGone);
     for (const { reject } of gone) reject(new Busy(GONE));
     return gone.length > 0;
