@@ -57,3 +57,18 @@ test('a session on which nothing comes or goes lets go of its cipher for a while
   assert.ok(rests > 0);
   assert.equal(ann.session.cipher, cipher);
 });
+
+test('of the receivers of its messages a session keeps the last that it may write to, and no text that is none', async () => {
+  const bench = await Bench.open();
+  const [ann, bob] = [await bench.app('ann'), await bench.app('bob')];
+  const text = 'z'.repeat(1_000_000);
+  ann.post(text, 'to no name');
+  await bench.settle();
+  assert.deepEqual([ann.refusals.has('to no name'), ann.session.lastTo], [true, '']);
+  ann.post('bob', 'to bob');
+  ann.post(text, 'to no name again');
+  ann.post('nobody', 'to nobody');
+  await bench.settle();
+  assert.deepEqual([ann.refusals.has('to nobody'), bob.pushedIds], [true, ['to bob']]);
+  assert.equal(ann.session.lastTo, 'bob');
+});

@@ -90,7 +90,7 @@ export class Session implements Asker {
   peers: Set<string> = NO_PEERS;
   /** When the store was last asked for them. */
   peersAskedAt = 0;
-  /** The receiver of its last message: it stands for the same name in the next, since V8 knows its hash. */
+  /** The receiver of its last message that was allowed: it stands for the same name in the next, since V8 knows its hash. */
   lastTo = '';
   #undecryptable = 0;
   /** Received while a command waits. */

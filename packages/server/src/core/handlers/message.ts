@@ -23,7 +23,6 @@ export function message(session: Session, request: Envelope): Promise<void> | un
     return undefined;
   }
   if (body.to === session.lastTo) body.to = session.lastTo;
-  else session.lastTo = body.to;
   const allowed = mayWrite(session, body.to);
   if (typeof allowed === 'boolean') {
     accept(session, request, body, allowed);
@@ -93,6 +92,8 @@ function accept(session: Session, request: Envelope, body: MessageBody, isAllowe
     session.refuse(request, 'notAllowed');
     return;
   }
+  // Not before: what is refused may be a megabyte and no name.
+  session.lastTo = body.to;
   const msg = request.isEncrypt && !isMuchLess(body.msg) ? body.msg : body.msg.slice();
   const { delivery, counters } = session.services;
   const accepted = delivery.accept(login.sender, request.msgId, request.isEncrypt, body.to, msg, body.ttl);
