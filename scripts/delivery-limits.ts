@@ -249,6 +249,8 @@ export const deliveryLimits: readonly DeliveryLimit[] = [
   },
   { name: 'inboxesKnownShare', happens: 'or that part of the memory, where it is more', sender: nothing },
   { name: 'inboxesKnownHeapShare', happens: 'but no more than that part of the heap', sender: nothing },
+  { name: 'inboxReadBytesMax', happens: 'the rest of a page is read behind it', sender: nothing },
+  { name: 'inboxRecordBytesFree', happens: 'the size of the record is known, and counts', sender: nothing },
   { name: 'readAheadMessagesMax', happens: 'more of an inbox is read with a later page', sender: nothing },
   {
     name: 'readAheadInboxBytesMax',

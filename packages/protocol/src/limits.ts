@@ -318,6 +318,12 @@ export const serverLimits = /* @__PURE__ */ (() =>
     /** But no more than one part in so many of what V8's heap may grow to: most of it are objects there. */
     inboxesKnownHeapShare: 8,
     /**
+     * Read of an inbox at once in records of more than the second, unless one alone is larger: as much as the largest message.
+     * How large those are is known, at 40 bytes each; of smaller ones up to 64 are read with them.
+     */
+    inboxReadBytesMax: MIB,
+    inboxRecordBytesFree: 16 * KIB,
+    /**
      * What is read of an inbox at once where there is room for it, two windows, so that the next pages need no read; and what
      * is kept for them, of one inbox and in all. Beyond it a page reads what it needs, as if nothing were kept.
      */

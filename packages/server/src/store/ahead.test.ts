@@ -4,7 +4,7 @@ import { serverLimits } from '@hawser/protocol';
 import { ClassicLevel } from 'classic-level';
 import type { StoredMessage } from '../core/ports.ts';
 import { Ahead, type ReadSegment } from './ahead.ts';
-import { ALL, ids, lag, messageOf, newMessages, remove, store } from './contract-harness.ts';
+import { ALL, ids, lag, messageOf, newMessage, newMessages, remove, store } from './contract-harness.ts';
 import { Inbox } from './inbox.ts';
 import { harnessFor } from './level-harness.ts';
 import { SegmentReader, SegmentWriter } from './segment.ts';
@@ -83,14 +83,18 @@ test('half of all room is held for what is read beyond a page, as long as that i
   assert.deepEqual(reserved(), first);
 });
 
-/** Counts the records that are read for pages. */
-function reads(t: TestContext): { segments: number; most: number } {
-  const counted = { segments: 0, most: 0 };
+/** Counts the records that are read for pages, and what is read at once. */
+function reads(t: TestContext): { segments: number; most: number; bytesMost: number } {
+  const counted = { segments: 0, most: 0, bytesMost: 0 };
   const { getMany } = ClassicLevel.prototype;
-  t.mock.method(ClassicLevel.prototype, 'getMany', function (this: LevelDb, keys: Uint8Array[]) {
+  t.mock.method(ClassicLevel.prototype, 'getMany', async function (this: LevelDb, keys: Uint8Array[]) {
     counted.segments += keys.length;
     counted.most = Math.max(counted.most, keys.length);
-    return getMany.call(this, keys, {});
+    const values = (await getMany.call(this, keys, {})) as (Uint8Array | undefined)[];
+    let bytes = 0;
+    for (const value of values) bytes += value?.length ?? 0;
+    counted.bytesMost = Math.max(counted.bytesMost, bytes);
+    return values;
   });
   return counted;
 }
@@ -140,6 +144,32 @@ test('how much is read at once goes by what is read, not by the average of the i
   const { messages } = await harness.store.page('bob', 0, 256, 256 * 1024);
   assert.equal(messages.length, singles.length + 1);
   assert.ok(counted.segments <= 4 + 8, `${counted.segments} segments read`);
+});
+
+test('much is not read at once, whatever is gone of it and however little lies in front of it', async (t) => {
+  const harness = await harnessFor(t);
+  const count = 12;
+  for (let i = 0; i < count; i++) {
+    const stored = await store(harness, [
+      newMessage('gone', 's', `tiny${i}`),
+      messageOf(300_000, 'gone', 's', `m${i}`),
+    ]);
+    remove(harness, stored.slice(1));
+  }
+  for (let i = 0; i < 20; i++) await store(harness, [newMessage('live', 's', `tiny${i}`)]);
+  for (let i = 0; i < count; i++) await store(harness, [messageOf(300_000, 'live', 's', `m${i}`)]);
+  const counted = reads(t);
+  for (let round = 0; round < 2; round++) {
+    const { messages, end } = await harness.store.page('gone', 0, 256, 256 * 1024);
+    assert.deepEqual([messages.length, end], [count, true]);
+    assert.equal((await harness.store.page('live', 0, 256, 256 * 1024)).messages.length, 21);
+    // As read from the disk, too.
+    await harness.reopen();
+  }
+  assert.ok(
+    counted.bytesMost > 900_000 && counted.bytesMost <= serverLimits.inboxReadBytesMax,
+    `${counted.bytesMost} bytes`,
+  );
 });
 
 test('who looks for the head of an inbox reads nothing ahead, and leaves what is kept for its reader', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { serverLimits } from '@hawser/protocol';
 import fc from 'fast-check';
 import { Inbox } from './inbox.ts';
 
@@ -172,6 +173,41 @@ test('a segment is added with what is gone of it already, and dropped when it ca
   inbox.dropSegment(20);
   inbox.dropSegment(20);
   assert.deepEqual(inbox.segmentsFrom(0, 10), []);
+});
+
+test('of segments with large records no more are listed at once than may be read at once, but one at least', () => {
+  const inbox = new Inbox(7);
+  const { inboxReadBytesMax: most, inboxRecordBytesFree: free } = serverLimits;
+  const add = (position: number, recordBytes: number): void => {
+    inbox.add('a', `m${position}`, 1, position);
+    inbox.beginSegment(position);
+    inbox.setRecordBytes(position, recordBytes);
+    inbox.show(1);
+  };
+  const remove = (position: number): void => {
+    assert.equal(inbox.remove('a', `m${position}`, 1, position), position);
+    inbox.unnote(position);
+  };
+  for (let position = 1; position <= 20; position++) add(position, free);
+  add(21, most - free - 1);
+  add(22, free + 1);
+  add(23, free + 1);
+  add(24, most + 1);
+  add(25, free);
+  const listed = Array.from({ length: 22 }, (_, i) => i + 1);
+  assert.deepEqual(inbox.segmentsFrom(0, 100), listed);
+  assert.deepEqual(inbox.segmentsFrom(0, 5), [1, 2, 3, 4, 5]);
+  assert.deepEqual(inbox.segmentsBehind(22, 100), [23]);
+  assert.deepEqual(inbox.segmentsBehind(23, 100), [24]);
+  assert.deepEqual(inbox.segmentsBehind(24, 100), [25]);
+  const { memoryBytes } = inbox;
+  // What is no more does not count, and takes no memory.
+  remove(21);
+  inbox.dropSegment(22);
+  assert.deepEqual(inbox.segmentsFrom(0, 100), [...listed.slice(0, 20), 23]);
+  remove(23);
+  remove(24);
+  assert.equal(inbox.memoryBytes, memoryBytes - 150 - 4 * 40);
 });
 
 test('nobody can choose ids that are mistaken for one another', () => {

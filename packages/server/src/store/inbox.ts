@@ -36,6 +36,8 @@ export class Inbox {
   readonly #seed: number;
   /** Segments of which the disk knows that something is gone, by their first position. */
   #noted: Set<number> | undefined;
+  /** Segments whose records are large, by their first position, with their bytes. They may hold little that is not gone. */
+  #large: Map<number, number> | undefined;
 
   /** @param seed 32 random bits, so that nobody can choose ids that collide */
   constructor(seed: number) {
@@ -44,7 +46,8 @@ export class Inbox {
 
   /** About what it takes in memory. */
   get memoryBytes(): number {
-    return INBOX_MEMORY_BYTES + SHARE_MEMORY_BYTES * this.#shares.size + this.#entries.memoryBytes;
+    const large = this.#large === undefined ? 0 : LARGE_MAP_MEMORY_BYTES + LARGE_MEMORY_BYTES * this.#large.size;
+    return INBOX_MEMORY_BYTES + SHARE_MEMORY_BYTES * this.#shares.size + large + this.#entries.memoryBytes;
   }
 
   // ---- messages
@@ -107,6 +110,18 @@ export class Inbox {
     this.#entries.begin(first);
   }
 
+  /** The record of a segment has so many bytes. */
+  setRecordBytes(first: number, bytes: number): void {
+    if (bytes <= serverLimits.inboxRecordBytesFree) return;
+    this.#large ??= new Map();
+    this.#large.set(first, bytes);
+  }
+
+  #forgetRecordBytes(first: number): void {
+    this.#large?.delete(first);
+    if (this.#large?.size === 0) this.#large = undefined;
+  }
+
   /** The next so many messages are written: their segments can be read. */
   show(messages: number): void {
     this.#entries.show(messages);
@@ -114,6 +129,7 @@ export class Inbox {
 
   /** Forgets a segment that cannot be read. */
   dropSegment(first: number): void {
+    this.#forgetRecordBytes(first);
     this.#entries.drop(first);
   }
 
@@ -137,19 +153,33 @@ export class Inbox {
     this.#noted.add(first);
   }
 
-  /** Whether the disk knew it. */
+  /** The record of a segment is being deleted, as nothing is left of it: whether the disk knew that something was gone. */
   unnote(first: number): boolean {
+    this.#forgetRecordBytes(first);
     return this.#noted?.delete(first) ?? false;
   }
 
-  /** First positions of segments in order, from the one that may hold `position`, holding about `messages` messages. */
+  /**
+   * First positions of segments in order, from the one that may hold `position`: as many as hold about `messages` messages and
+   * may be read at once, one at least.
+   */
   segmentsFrom(position: number, messages: number): number[] {
-    return this.#entries.segments(position, messages, false);
+    return this.#atOnce(this.#entries.segments(position, messages, false));
   }
 
   /** The same, from the one behind the segment that begins at `first`. */
   segmentsBehind(first: number, messages: number): number[] {
-    return this.#entries.segments(first, messages, true);
+    return this.#atOnce(this.#entries.segments(first, messages, true));
+  }
+
+  #atOnce(firsts: number[]): number[] {
+    if (this.#large === undefined) return firsts;
+    let bytes = 0;
+    for (let i = 0; i < firsts.length; i++) {
+      bytes += this.#large.get(firsts[i]!) ?? 0;
+      if (bytes > serverLimits.inboxReadBytesMax) return firsts.slice(0, Math.max(1, i));
+    }
+    return firsts;
   }
 
   /** The segment that may hold a position. */
@@ -162,6 +192,8 @@ const NONE: number[] = [];
 /** Objects, names and places in maps; measured. */
 const INBOX_MEMORY_BYTES = 600;
 const SHARE_MEMORY_BYTES = 100;
+const LARGE_MAP_MEMORY_BYTES = 150;
+const LARGE_MEMORY_BYTES = 40;
 
 /** Stands for the fingerprint of a message that was removed. */
 const GONE = 0;

@@ -181,7 +181,8 @@ export class Inboxes {
         if (segments.count === 0) lot.inbox.beginSegment(results[at]!);
         segments.add(messages[at]!, results[at]!);
         if (!segments.isFull && next[at] !== NO_MESSAGE) continue;
-        const { key, value } = segments.take(receiver);
+        const { first, key, value } = segments.take(receiver);
+        lot.inbox.setRecordBytes(first, value.length);
         operations.push({ type: 'put', key, value });
       }
     }
@@ -601,6 +602,7 @@ function addSegment(inbox: Inbox, reader: SegmentReader, first: number, gone: Re
     else inbox.add(reader.from, reader.msgId, reader.size, reader.position);
   }
   inbox.beginSegment(first);
+  inbox.setRecordBytes(first, reader.bytes);
   inbox.show(reader.count);
 }
 
