@@ -31,6 +31,8 @@ const FIGURES: readonly (readonly [name: string, text: string, digits: number])[
   ['cpuUsPerMessageWorstOf2', '2 nodes: of the dearest', 1],
   ['cpuUsPerMessageWorstOf3', '3 nodes: of the dearest', 1],
   ['cpuUsPerMessageWorstOf4', '4 nodes: of the dearest', 1],
+  ['risePercentOf3', '3 nodes: a node / the same among 2, the worst of both, %', 1],
+  ['risePercentOf4', '4 nodes: the same', 1],
   ['worstPercentOf3', '3 nodes: the dearest / the mean of 2, %', 1],
   ['worstPercentOf4', '4 nodes: the dearest / the mean of 2, %', 1],
   ['cpuUsPerMessageRedisOf2', '2 nodes: Redis CPU µs/message', 1],

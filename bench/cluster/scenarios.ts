@@ -44,16 +44,20 @@ function across(window: number): ClusterScenario {
 const MORE_NODES = ['a', 'b', 'c', 'd'];
 /** So many nodes, one after the other: up and down, so that a drift hits all alike; the first time is to warm up. */
 const COUNTS = [2, 2, 3, 4, 4, 3, 2];
+/** For nodes that are new: a process whose code has not been compiled for its work yet is dear, however many there are. */
+const NEW_WARM_UP_MS = 20_000;
 
 /** The same two nodes throughout, a third and a fourth that come and go. */
 const spread: ClusterScenario = (settings, warmUpMs, measureMs) =>
   withCluster(settings, async (cluster) => {
     const found = new Map<number, Outcome[]>([2, 3, 4].map((count) => [count, []]));
     for (const [i, count] of COUNTS.entries()) {
-      for (const name of MORE_NODES.slice(cluster.nodes.length, count)) await cluster.add(name, NODES_CORE);
+      const added = MORE_NODES.slice(cluster.nodes.length, count);
+      for (const name of added) await cluster.add(name, NODES_CORE);
       await cluster.stop(...MORE_NODES.slice(count, cluster.nodes.length));
       cluster.pinRedis(GENERATOR_CORE);
-      const job = jobOf(cluster, 'spread', { warmUpMs, measureMs }, Number.MAX_SAFE_INTEGER);
+      const times = { warmUpMs: added.length > 0 ? Math.max(NEW_WARM_UP_MS, warmUpMs) : warmUpMs, measureMs };
+      const job = jobOf(cluster, 'spread', times, Number.MAX_SAFE_INTEGER);
       const outcome = await generate(GENERATOR_CORE, job);
       if (i > 0) found.get(count)!.push(outcome);
     }
@@ -65,12 +69,18 @@ function summaryOf(found: ReadonlyMap<number, readonly Outcome[]>): Outcome {
   const medians = (outcomes: readonly Outcome[], name: string): number | null =>
     summary(outcomes.flatMap(({ figures }) => figures[name] ?? []))?.median ?? null;
   const two = medians(found.get(2) ?? [], 'cpuUsPerMessageMean');
+  const ofNode = (count: number, node: number): number =>
+    summary((found.get(count) ?? []).flatMap(({ series }) => series?.ofNode?.[node] ?? []))?.median ?? Number.NaN;
   for (const [count, outcomes] of found) {
     const worst = medians(outcomes, 'cpuUsPerMessageWorst');
     all.figures[`cpuUsPerMessageMeanOf${count}`] = medians(outcomes, 'cpuUsPerMessageMean');
     all.figures[`cpuUsPerMessageWorstOf${count}`] = worst;
     all.figures[`cpuUsPerMessageRedisOf${count}`] = medians(outcomes, 'cpuUsPerMessageRedis');
-    if (count > 2) all.figures[`worstPercentOf${count}`] = two === null || worst === null ? null : (worst * 100) / two;
+    if (count > 2) {
+      all.figures[`worstPercentOf${count}`] = two === null || worst === null ? null : (worst * 100) / two;
+      const rises = [0, 1].map((node) => (ofNode(count, node) * 100) / ofNode(2, node));
+      all.figures[`risePercentOf${count}`] = Math.max(...rises);
+    }
     all.series![`ofNodeAmong${count}`] = outcomes.flatMap(({ series }) => series?.ofNode ?? []);
     all.violations.push(...outcomes.flatMap(({ violations }) => violations));
   }
