@@ -133,6 +133,40 @@ test('what waits behind a login when a node ends may be taken then, and come onc
   assert.deepEqual(broken(), ['delivered again']);
 });
 
+test('what was handed over once is taken once, whichever other node ends, and keeps its place', () => {
+  const ann = login('ann');
+  const [first, second] = [send(ann), send(ann)];
+  push(first);
+  witness.ended();
+  bob = login('bob');
+  push(second);
+  push(first);
+  assert.deepEqual(broken(), ['order']);
+  ack(first);
+  fence(first);
+  bob = login('bob');
+  push(first);
+  assert.deepEqual(broken(), ['order', 'delivered again']);
+});
+
+test('however many nodes end, a message is taken once at most from each connection that it came on', () => {
+  const gone = login('ann');
+  const message = send(gone);
+  witness.closed(gone);
+  witness.sent(login('ann'), message, false);
+  for (let end = 0; end < 3; end++) witness.ended();
+  for (let delivery = 0; delivery < 2; delivery++) {
+    bob = login('bob');
+    push(message);
+    ack(message);
+    fence(message);
+  }
+  assert.deepEqual(broken(), []);
+  bob = login('bob');
+  push(message);
+  assert.deepEqual(broken(), ['delivered again']);
+});
+
 test('a database that is frozen or cut off forgets nothing', () => {
   witness.storeGoes();
   const message = send(login('ann'));

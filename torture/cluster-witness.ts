@@ -28,14 +28,14 @@ export class ClusterWitness extends Witness {
 
   /**
    * A node has ended, or may have: what is repeated from now on, elsewhere, may be taken once more. So may what has been
-   * repeated and waits there behind a login, which ends when the name is free.
+   * repeated and waits there behind a login, which ends when the name is free. From one connection a message is taken once
+   * at most: its node knows it again, and ends with it.
    */
   ended(): void {
     this.serverEnded('crash');
     this.serverStarted();
     for (const message of this.messages.all) {
-      if (message.isAcked || message.acceptances === 0) continue;
-      if (message.handedOn.some(({ isClosed }) => !isClosed)) this.take(message);
+      if (!message.isAcked && message.acceptances < message.handedOn.length) this.take(message);
     }
   }
 
