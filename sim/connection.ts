@@ -11,7 +11,7 @@ export class Connection {
   readonly role: Role;
   readonly nack: boolean;
   isLoggedIn = false;
-  /** When its login was answered. */
+  /** When its login was answered; at the earliest, where only its client is seen. */
   servedFrom = 0;
   /** When its client saw the answer. */
   loggedInAt = Number.POSITIVE_INFINITY;

@@ -112,6 +112,29 @@ test('what a receiver acked may come once more after a crash of the database, no
   assert.deepEqual(broken(), ['delivered again'], 'there was no crash behind that');
 });
 
+test('what a crash of the database brought back comes in its order to who logs in after that', () => {
+  const ann = login('ann');
+  const [first, second] = [send(ann), send(ann)];
+  push(first);
+  push(second);
+  ack(first);
+  ack(second);
+  fence(first, second);
+  const early = new Connection(connections++, witness.number, { name: 'bob', role: 'app', nack: true });
+  witness.opened(early);
+  const sentAt = now++;
+  witness.storeCrashed();
+  witness.loggedIn(early, sentAt);
+  bob = early;
+  push(second);
+  push(first);
+  assert.deepEqual(broken(), [], 'its login may have been answered before, and its inbox read');
+  bob = login('bob');
+  push(second);
+  push(first);
+  assert.deepEqual(broken(), ['order']);
+});
+
 test('what waits behind a login when a node ends may be taken then, and come once more, if nobody was acked', () => {
   const gone = login('ann');
   const [waiting, acked] = [send(gone), send(gone)];

@@ -80,6 +80,8 @@ export class Witness extends History {
     this.trace.note('logged in', connection.id, -1, connection.name);
     connection.isLoggedIn = true;
     connection.loggedInAt = this.now();
+    // It was answered some time between then and now.
+    connection.servedFrom = sentAt;
     connection.notBefore = sentAt;
     for (const older of this.#open.get(connection.name) ?? []) {
       if (older !== connection && older.loggedInAt <= sentAt) {
