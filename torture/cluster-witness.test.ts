@@ -172,6 +172,20 @@ test('what was handed over once is taken once, whichever other node ends, and ke
   assert.deepEqual(broken(), ['order', 'delivered again']);
 });
 
+test('what is repeated on the same connection is known again there, whichever other node ends', () => {
+  const ann = login('ann');
+  const message = send(ann);
+  witness.ended();
+  witness.sent(ann, message, false);
+  bob = login('bob');
+  push(message);
+  ack(message);
+  fence(message);
+  bob = login('bob');
+  push(message);
+  assert.deepEqual(broken(), ['delivered again']);
+});
+
 test('however many nodes end, a message is taken once at most from each connection that it came on', () => {
   const gone = login('ann');
   const message = send(gone);

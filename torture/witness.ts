@@ -119,10 +119,12 @@ export class Witness extends History {
     this.trace.note('sent', connection.id, message.id);
     if (isStray) this.#strays.add(message);
     if (!this.mayBeTaken(connection)) return;
-    // Within a run it is known again by its msgId: clients send too few at once for that to be forgotten.
-    if (message.acceptances > 0 && message.acceptedRun === this.run) this.place(message);
+    const isSameWay = message.handedOn.at(-1) === connection;
+    // Within a run it is known again by its msgId: clients send too few at once for that to be forgotten. So it is by the
+    // server at the other end of the same connection.
+    if (message.acceptances > 0 && (message.acceptedRun === this.run || isSameWay)) this.place(message);
     else this.take(message);
-    if (message.handedOn.at(-1) === connection) return;
+    if (isSameWay) return;
     message.handedOn.push(connection);
     const sequences = this.#sequences.get(connection) ?? new Map<string, Sequence>();
     this.#sequences.set(connection, sequences);
