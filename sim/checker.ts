@@ -68,18 +68,16 @@ export class Checker extends History {
   }
 
   /**
-   * Nobody was at work for so long. The database counts on by itself for a while, from when it was last told; where that was
-   * not long enough it has stood still since, and all begin there.
+   * Nobody was at work for so long. The database counts on by itself for a while, from when it was last told, also by a node
+   * that did not get to its work; where that was not long enough it has stood still since, and all begin there.
    */
   #noteRest(ms: number, aheadMs: number): void {
     const { postgresRanRestMs, postgresRanNotedEveryMs } = serverLimits;
     if (ms < postgresRanRestMs - postgresRanNotedEveryMs) return;
     const behindMs = this.#ranMost - aheadMs;
-    const hasCountedOn = ms < postgresRanRestMs && behindMs <= RAN_AGREED_MS;
-    if (hasCountedOn || this.#ranMost === Number.NEGATIVE_INFINITY) return;
+    if (behindMs <= RAN_AGREED_MS) return;
     // It may not have been told for some time before.
-    const hasStoodStill = behindMs >= ms - RAN_AGREED_MS && behindMs <= ms + postgresRanRestMs;
-    if (!hasStoodStill && this.#databaseClockSetMs === 0) {
+    if (behindMs > ms + postgresRanRestMs && this.#databaseClockSetMs === 0) {
       this.broken(
         'time in service',
         `after ${Math.round(ms)} ms it is ${Math.round(behindMs)} ms less than it would be`,
