@@ -400,6 +400,39 @@ describe('the window', () => {
     );
   });
 
+  test('a large push that expires does not hold up the inbox', async () => {
+    const { bench, ann, bob } = await withOnline();
+    ann.post('bob', 'large', textOf(windowBytesMax + 1), { ttl: 30 });
+    for (let seconds = 0; seconds < 90; seconds++) await bench.pass(1_000);
+    assert.equal(bench.core.counters.expiredByTtl, 1);
+    const ids = series('m', 5);
+    postAll(ann, 'bob', ids);
+    await bench.pass(1_000);
+    assert.deepEqual(bob.pushedIds, ['large', ...ids]);
+  });
+
+  test('what is gone leaves its place to the same content only, and nobody else has its msgid meanwhile', async () => {
+    const { bench, ann, bob } = await withOnline();
+    const cal = await bench.app('cal');
+    bench.store.hold('append');
+    ann.post('bob', 'same', 'of ann', { ttl: 1 });
+    await bench.pass(serverLimits.redeliveryAfterMs + 2_000);
+    assert.equal(bench.core.counters.expiredByTtl, 1);
+    cal.post('bob', 'same', 'of cal');
+    ann.post('bob', 'same', 'of ann');
+    await bench.settle();
+    assert.deepEqual(
+      bob.pushes.map(({ msg }) => msg),
+      ['of ann', 'of ann'],
+    );
+    // Of the first push, as it may be.
+    bob.ack('same');
+    await bench.settle();
+    assert.deepEqual([ann.acks, cal.acks, bob.pushes.at(-1)?.msg], [['same'], [], 'of cal']);
+    bench.store.release('append');
+    await bench.settle();
+  });
+
   for (const waits of ['parked', 'in the window']) {
     test(`what the store has no more keeps its msgid taken, as its ack may be on its way: ${waits}`, async () => {
       const { bench, ann, bob } = await withOnline();

@@ -48,6 +48,8 @@ export class Mailbox {
   /** They have a place in the window but are not pushed: their msgId, or an earlier one of their sender, is taken. */
   #held: Message[] = NO_MESSAGES;
   #windowBytes = 0;
+  /** Something of the window may be gone. */
+  #hasGone = false;
   /** In the window, to be pushed at the end of this turn. */
   #outbox: Message[] = NO_MESSAGES;
   /** While joining: accepted, not pushed, not queued. */
@@ -242,6 +244,7 @@ export class Mailbox {
   /** It was not stored: acked before, or refused. It may still be in the window. */
   notStored(message: Message): void {
     message.stage = stage.accepted;
+    if (message.isGone) message.msg = undefined;
     // It tells no position up to which the receiver's node is to read: so it is to read all.
     if (this.phase === 'away' && !message.acked) this.elsewhere?.hasNews(Number.MAX_SAFE_INTEGER);
     this.#left(message);
@@ -304,6 +307,7 @@ export class Mailbox {
     this.#session = session;
     this.#window = new Window();
     this.#held = [];
+    this.#hasGone = false;
     this.#outbox = [];
     this.#joiners = [];
     this.phase = 'behind';
@@ -377,18 +381,26 @@ export class Mailbox {
   #enter(message: Message): void {
     message.inWindow = true;
     this.#windowBytes += message.size;
-    const other = this.#window.get(message.msgId);
-    let isTaken = other !== undefined;
-    if (other?.isGone && other.from === message.from && other.hash === message.hash) {
-      // It has come again since: an ack of the one is an ack of the other.
-      this.#leaveWindow(other);
-      isTaken = this.#window.has(message.msgId);
-    }
-    if (isTaken || this.#held.some((held) => held.from === message.from)) this.#held.push(message);
+    if (this.#mustWait(message)) this.#held.push(message);
     else this.#send(message);
   }
 
+  /** Its msgId is taken, or an earlier message of its sender waits. */
+  #mustWait(message: Message): boolean {
+    const isTaken = this.#window.has(message.msgId) && this.#goneLike(message) === undefined;
+    return isTaken || this.#held.some((held) => held.from === message.from);
+  }
+
+  /** What is gone, and has come again as this message: an ack of the one is an ack of the other. */
+  #goneLike({ from, msgId, hash }: Message): Message | undefined {
+    if (!this.#hasGone) return undefined;
+    const other = this.#window.get(msgId);
+    return other?.isGone && other.from === from && other.hash === hash ? other : undefined;
+  }
+
   #send(message: Message): void {
+    const gone = this.#goneLike(message);
+    if (gone !== undefined) this.#takeOut(gone);
     this.#window.add(message);
     this.#push(message);
   }
@@ -437,19 +449,22 @@ export class Mailbox {
   }
 
   #leaveWindow(message: Message): void {
+    this.#takeOut(message);
+    if (this.#held.length > 0) this.#releaseHeld();
+  }
+
+  #takeOut(message: Message): void {
     this.#window.delete(message);
     this.#windowBytes -= message.size;
     message.inWindow = false;
-    if (this.#held.length > 0) this.#releaseHeld();
   }
 
   #releaseHeld(): void {
     const waiting = this.#held;
     this.#held = [];
     for (const message of waiting) {
-      if (this.#window.has(message.msgId) || this.#held.some((held) => held.from === message.from)) {
-        this.#held.push(message);
-      } else if (this.#dropIfExpired(message)) {
+      if (this.#mustWait(message)) this.#held.push(message);
+      else if (this.#dropIfExpired(message)) {
         this.#windowBytes -= message.size;
         message.inWindow = false;
       } else this.#send(message);
@@ -472,6 +487,9 @@ export class Mailbox {
     message.acked = true;
     message.isGone = true;
     message.pushedAt = Number.POSITIVE_INFINITY;
+    this.#hasGone = true;
+    // What is on its way to the store may have to be written once more.
+    if (message.stage === stage.accepted || message.stage === stage.stored) message.msg = undefined;
   }
 
   // ---- from the store

@@ -67,14 +67,14 @@ export class Window {
     }
   }
 
-  /** How many places are held by what does not move, and the bytes that they have beside what is in memory anyway. */
+  /** How many places are held by what does not move, and the bytes that they have and that are not in memory, or soon will not. */
   stuck(now: number): { count: number; bytes: number } {
     let count = this.parkedSize;
     let bytes = this.parkedBytes;
     this.#table.forEach((message) => {
       if (!message.acked && (message.pushedAt === 0 || now - message.pushedAt < serverLimits.stuckAfterMs)) return;
       count++;
-      if (message.msg === undefined) bytes += message.size;
+      if (message.acked || message.msg === undefined) bytes += message.size;
     });
     return { count, bytes };
   }
