@@ -63,3 +63,16 @@ test('an answer is believed for some seconds from when the question was asked', 
   await bench.settle();
   assert.deepEqual([...ann.refusals], [['two', { code: 200, msg: refusals.notAllowed.msg }]]);
 });
+
+test('each answer counts from its own question: what is a user takes no longer than it takes to say so', async () => {
+  await done(bench.store.createUser('bob', 'hash', 0));
+  bench.store.hold('peers');
+  bench.store.hold('name');
+  ann.post('bob', 'm');
+  await bench.pass(peersTrustedMs - 1);
+  bench.store.release('peers');
+  await bench.pass(peersTrustedMs - 1);
+  bench.store.release('name');
+  await bench.settle();
+  assert.deepEqual([ann.acks, ann.refusals.size], [['m'], 0]);
+});

@@ -40,7 +40,7 @@ export function message(session: Session, request: Envelope): Promise<void> | un
     (error: unknown) => {
       sender?.done();
       // Whether it is allowed is not known: any answer but a retry notice would be taken for an ack.
-      session.services.delivery.storeFailed(error);
+      if (!(error instanceof TooLate)) session.services.delivery.storeFailed(error);
       session.services.counters.refused.storeAway++;
       session.refuseMessage(request.msgId, request.isEncrypt, refusals.storeAway);
     },
@@ -71,12 +71,19 @@ function mayWrite(session: Session, to: string): boolean | Promise<boolean> {
 /** The same by what the store says now: what it said too long ago other nodes may have changed. */
 async function mayWriteNow(session: Session, { role, name }: Login, to: string): Promise<boolean> {
   const { accounts, time } = session.services;
-  const askedAt = time.now();
+  const isLate = (askedAt: number): boolean => time.now() - askedAt >= serverLimits.peersTrustedMs;
   await accounts.loadPeers(name, role === 'app' ? 'user' : 'device', (...loaded) => session.peersLoaded(...loaded));
-  const isAllowed = session.peers.has(to) || (role === 'app' && (await accounts.kind(to)) === 'user');
-  if (time.now() - askedAt >= serverLimits.peersTrustedMs) throw new StoreAway('it answers too late to be relied upon');
-  return isAllowed;
+  if (isLate(session.peersAskedAt)) throw new TooLate();
+  if (session.peers.has(to)) return true;
+  if (role !== 'app') return false;
+  const askedAt = time.now();
+  const isUser = (await accounts.kind(to)) === 'user';
+  if (isLate(askedAt) || (!isUser && isLate(session.peersAskedAt))) throw new TooLate();
+  return isUser;
 }
+
+/** The store took so long to answer that what it says may not be so any more. */
+class TooLate extends StoreAway {}
 
 function accept(session: Session, request: Envelope, body: MessageBody, isAllowed: boolean): void {
   const login = session.login;
