@@ -162,6 +162,8 @@ test('much is not read at once, whatever is gone of it and however little lies i
   for (let round = 0; round < 2; round++) {
     const { messages, end } = await harness.store.page('gone', 0, 256, 256 * 1024);
     assert.deepEqual([messages.length, end], [count, true]);
+    const again = messages.map(({ position }) => position);
+    assert.equal((await harness.store.read('gone', again)).length, count);
     assert.equal((await harness.store.page('live', 0, 256, 256 * 1024)).messages.length, 21);
     // As read from the disk, too.
     await harness.reopen();

@@ -164,15 +164,16 @@ export class Inbox {
    * may be read at once, one at least.
    */
   segmentsFrom(position: number, messages: number): number[] {
-    return this.#atOnce(this.#entries.segments(position, messages, false));
+    return this.atOnce(this.#entries.segments(position, messages, false));
   }
 
   /** The same, from the one behind the segment that begins at `first`. */
   segmentsBehind(first: number, messages: number): number[] {
-    return this.#atOnce(this.#entries.segments(first, messages, true));
+    return this.atOnce(this.#entries.segments(first, messages, true));
   }
 
-  #atOnce(firsts: number[]): number[] {
+  /** Of these segments, from the first of them on, as many as may be read at once; one at least. */
+  atOnce(firsts: number[]): number[] {
     if (this.#large === undefined) return firsts;
     let bytes = 0;
     for (let i = 0; i < firsts.length; i++) {

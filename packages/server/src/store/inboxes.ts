@@ -302,10 +302,14 @@ export class Inboxes {
         if (first !== undefined) firsts.add(first);
       }
       const messages: StoredMessage[] = [];
-      for (const { first, reader } of await this.#readSegments(receiver, inbox, [...firsts])) {
-        const gone = inbox.gone(first);
-        while (reader.next()) {
-          if (wanted.has(reader.position) && !gone?.has(reader.position)) messages.push(reader.message());
+      for (let left = [...firsts]; left.length > 0; ) {
+        const some = inbox.atOnce(left);
+        left = left.slice(some.length);
+        for (const { first, reader } of await this.#readSegments(receiver, inbox, some)) {
+          const gone = inbox.gone(first);
+          while (reader.next()) {
+            if (wanted.has(reader.position) && !gone?.has(reader.position)) messages.push(reader.message());
+          }
         }
       }
       return messages;
