@@ -38,6 +38,8 @@ export class Checker extends History {
   /** Which runs may know something of each name, and when something of that was last lost. */
   readonly #knowing = new Map<string, Set<number>>();
   readonly #forgottenAt = new Map<string, number>();
+  /** When the one server there is forgot everything. */
+  #allForgottenAt = -1;
   /** When each name was last removed. */
   readonly #removedAt = new Map<string, number>();
 
@@ -110,6 +112,7 @@ export class Checker extends History {
     this.#forget(run);
     if (this.#isCluster) for (const { pending } of this.#senders.values()) pending.clear();
     else {
+      this.#allForgottenAt = this.now();
       this.#accepted.clear();
       this.#senders.clear();
     }
@@ -151,8 +154,9 @@ export class Checker extends History {
   isBroughtBack(stored: StoredMessage): boolean {
     const message = this.messages.ofBytes(stored.msg);
     if (message === undefined) return false;
-    const isAcked = message.ackTakenCrashes >= 0 && message.ackTakenCrashes < this.crashes;
-    return isAcked || message.removedFrom.has(stored.position);
+    const isSince = (crashes: number | undefined): boolean =>
+      crashes !== undefined && crashes >= 0 && crashes < this.crashes;
+    return isSince(message.ackTakenCrashes) || isSince(message.removedFrom.get(stored.position));
   }
 
   /** A run has ended in good order, for others, though its process may not have yet: what it remembered is gone. */
@@ -188,8 +192,8 @@ export class Checker extends History {
    */
   #checkAckedBefore(message: SentMessage): void {
     if (message.ackTakenCrashes !== this.crashes || this.mayHaveExpired(message)) return;
-    const forgottenAt = Math.max(...[message.from, message.to].map((name) => this.#forgottenAt.get(name) ?? -1));
-    if (message.firstAcceptedAt <= forgottenAt) return;
+    const forgottenAt = [message.from, message.to].map((name) => this.#forgottenAt.get(name) ?? -1);
+    if (message.firstAcceptedAt <= Math.max(this.#allForgottenAt, ...forgottenAt)) return;
     this.broken('delivered again', `${message} was pushed again, and nobody ended who knew of the ack`, message);
   }
 
@@ -441,7 +445,7 @@ export class Checker extends History {
     const message = this.messages.ofBytes(stored.msg);
     this.trace.note('removed', message?.id ?? -1, stored.position);
     if (message === undefined) return;
-    message.removedFrom.add(stored.position);
+    message.removedFrom.set(stored.position, this.crashes);
     if (message.ackCame || this.mayHaveExpired(message)) return;
     this.broken('lost', `${message} was deleted, but its receiver has not acked it`, message);
   }

@@ -50,8 +50,8 @@ export class SentMessage {
   /** Where, and when it was so at the latest. */
   ackTakenOn: Connection | undefined;
   ackTakenAt = 0;
-  /** Where in the inbox it was, and was taken out. */
-  readonly removedFrom = new Set<number>();
+  /** Where in the inbox it was, and was taken out; and how many crashes there had been by then. */
+  readonly removedFrom = new Map<number, number>();
   /** The sender was acked; and since it was last accepted. */
   isAcked = false;
   isSettled = false;
