@@ -162,4 +162,9 @@ export const keptSeeds: readonly {
     nodes: 3,
     found: 'nodes that did not get to their work kept the time in service going: of the checker',
   },
+  {
+    seed: 8001921,
+    nodes: 3,
+    found: 'what was given up when its stream was ended, its ack being lost, was forgotten with the next stream',
+  },
 ];

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 import { serverLimits } from '@hawser/protocol';
+import { StoreAway } from './ports.ts';
 import { Bench } from './testing/bench.ts';
 import type { BenchClient } from './testing/client.ts';
 import { FakeCluster } from './testing/cluster.ts';
@@ -44,6 +45,32 @@ test('one that has left since it was found reads what is stored when it comes: i
   await absent('b');
   await bench.pass(serverLimits.nudgeAgainAfterMsMax);
   assert.deepEqual([nudged(), cluster.located], [['b'], 1]);
+});
+
+test('what is given up when the stream was ended leaves doubt: it may have been acked there, and the ack be lost', async () => {
+  const caughtUp = (stream: number): void => {
+    const { news } = cluster.sentOf('nudge').at(-1)!;
+    cluster.hear('b', { type: 'caughtUp', to: 'bob', news, stream });
+  };
+  await post('first');
+  caughtUp(7);
+  bench.store.fail('append', new StoreAway('for a test'));
+  ann.post('bob', 'one');
+  await bench.pass(serverLimits.persistAfterMs + serverLimits.commitSpacingMs);
+  cluster.hear('b', { type: 'refused', to: 'bob', stream: 7, seq: 0 });
+  await bench.settle();
+  assert.equal(bench.core.delivery.hasPending('ann'), false);
+  bench.store.mend('append');
+  await post('two');
+  caughtUp(8);
+  await post('three');
+  assert.deepEqual(
+    cluster.sentOf('forward').map(({ msgId, stream, isSettled }) => [msgId, stream, isSettled]),
+    [
+      ['one', 7, true],
+      ['three', 8, false],
+    ],
+  );
 });
 
 test('an ack that comes late, from a node that the receiver has left, is not one of what went to the next node', async () => {

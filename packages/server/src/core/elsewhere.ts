@@ -131,10 +131,10 @@ export class Elsewhere {
   /** It was stored, or nobody waits for it any more. */
   left(message: Message): void {
     const route = this.#route;
-    if (route === undefined) return;
-    const isGivenUp = message.stage === stage.accepted && !message.acked && route.expects(message);
-    if (isGivenUp) this.#doubtedAt = this.#delivery.time.now();
-    route.left(message);
+    const isGivenUp = message.stage === stage.accepted && !message.acked;
+    // Also where no ack of it is expected any more: the receiver's node may have had it, and what it said be lost.
+    if (isGivenUp && message.wasForwarded) this.#doubtedAt = this.#delivery.time.now();
+    route?.left(message);
   }
 
   #giveUp(waitMs: number): void {

@@ -76,6 +76,8 @@ export class Message {
 
   /** In a cluster: the node that it was accepted by, or was forwarded to. */
   hop: Hop | undefined;
+  /** In a cluster: it has been on its way to its receiver's node, which may have pushed it. */
+  wasForwarded = false;
 
   /** The receiver has acked it. */
   acked = false;

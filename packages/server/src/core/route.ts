@@ -81,6 +81,7 @@ export class Route {
     const stream = this.#stream;
     const seq = this.#next++;
     message.hop = { node: this.owner ?? '', stream, seq };
+    message.wasForwarded = true;
     this.#forwarded.put(seq, message);
     this.#bytes += message.size;
     this.usedAt = now;
