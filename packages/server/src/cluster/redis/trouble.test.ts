@@ -297,6 +297,33 @@ describe('Redis in trouble', { skip: noRedis, concurrency: 6 }, () => {
       await until(() => atB.packets.some(({ type }) => type === 'absent'), 'the bus goes on');
     }));
 
+  test('a run that ends in good order is void to others when the witness knows, which might yet do what it has asked', () =>
+    withNodes({ times: patientTimes }, async (nodes) => {
+      const [a, b, c] = [await nodes.join('a'), await nodes.join('b'), await nodes.join('c')];
+      const voids: string[] = [];
+      for (const run of [a, b]) c.onVoid(run.self, () => voids.push(run.self));
+      const { witness } = nodes;
+      assert.ok(witness);
+      const [fence, held] = [witness.fence.bind(witness), Promise.withResolvers<void>()];
+      witness.fence = async (run) => {
+        await held.promise;
+        await fence(run);
+      };
+      const left = a.leave();
+      await c.announceNow();
+      await c.announceNow();
+      assert.deepEqual(voids, []);
+      held.resolve();
+      await left;
+      await until(() => voids.length > 0, 'it is void');
+
+      witness.fence = () => Promise.reject(new Error('the witness is away'));
+      await b.leave();
+      await c.announceNow();
+      await c.announceNow();
+      assert.deepEqual(voids, [a.self], 'of the other nobody knows yet what will be done of what it has asked');
+    }));
+
   test('a process that is stopped past its lease knows that it is over before anybody hears from it again', () =>
     withNodes({}, async (nodes, server) => {
       const b = await nodes.join('b');
