@@ -191,7 +191,7 @@ export class Checker extends History {
    * and wherever.
    */
   #checkAckedBefore(message: SentMessage): void {
-    if (message.ackTakenCrashes !== this.crashes || this.mayHaveExpired(message)) return;
+    if (message.ackTakenCrashes !== this.crashes || message.idForgotten || this.mayHaveExpired(message)) return;
     const forgottenAt = [message.from, message.to].map((name) => this.#forgottenAt.get(name) ?? -1);
     if (message.firstAcceptedAt <= Math.max(this.#allForgottenAt, ...forgottenAt)) return;
     this.broken('delivered again', `${message} was pushed again, and nobody ended who knew of the ack`, message);
@@ -387,11 +387,13 @@ export class Checker extends History {
   #acceptedNew(message: SentMessage, before: SentMessage | undefined): void {
     const sender = this.#senders.get(message.from) ?? { accepted: 0, pending: new Set() };
     this.#senders.set(message.from, sender);
-    if (before?.isSettled && this.#isRemembered(before)) {
+    const isRecent = ({ senderPlace, acceptedAt }: SentMessage): boolean =>
+      sender.accepted - senderPlace < REMEMBERED_IDS && this.now() - acceptedAt < REMEMBERED_MS;
+    if (before?.isSettled && this.#isRemembered(before) && isRecent(before)) {
       const since = sender.accepted - before.senderPlace;
-      const isRecent = since < REMEMBERED_IDS && this.#scheduler.now - before.acceptedAt < REMEMBERED_MS;
-      if (isRecent) this.broken('accepted again', `${message} was taken again after ${since} others`, message);
+      this.broken('accepted again', `${message} was taken again after ${since} others`, message);
     }
+    if (message.acceptances > 0 && !isRecent(message)) message.idForgotten = true;
     this.figures.accepted++;
     sender.accepted++;
     sender.pending.add(message);

@@ -22,6 +22,8 @@ export class SentMessage {
   acceptances = 0;
   /** The same, as acceptances of its sender. */
   senderPlace = 0;
+  /** Its sender repeated it so late that its id was not known any more. */
+  idForgotten = false;
   firstAcceptedAt = 0;
   /** The earliest and the latest time of acceptance that the wall clock showed. */
   leastWall = Number.POSITIVE_INFINITY;

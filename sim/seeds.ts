@@ -167,4 +167,10 @@ export const keptSeeds: readonly {
     nodes: 3,
     found: 'what was given up when its stream was ended, its ack being lost, was forgotten with the next stream',
   },
+  {
+    seed: 9000388,
+    nodes: 3,
+    found: 'a node that stopped was void to others while a removal of its own was under way in the database',
+  },
+  { seed: 9005113, nodes: 3, found: 'repeated after a thousand others: of the checker' },
 ];
