@@ -330,6 +330,10 @@ export class Core implements Services {
     return !isHere && !delivery.hasMailbox(name) && !delivery.hasPending(name);
   }
 
+  async isThere(name: string): Promise<boolean> {
+    return (await this.store.name(name)) !== undefined;
+  }
+
   withhold(name: string, letGo: () => void, isGone: Promise<boolean | undefined>): Promise<void> {
     return this.accounts.withhold(name, async () => {
       const before = await this.store.name(name);

@@ -16,6 +16,8 @@ let voids: Map<string, () => void>;
 /** Names that are withheld for others, and what is to be called when they are let go of. */
 let withheld: Map<string, () => void>;
 let isIdle: boolean;
+/** Whether the store has the name. */
+let isThere: boolean;
 /** Whether what is known of a name is to be forgotten, by removals that are over. */
 let gone: (boolean | undefined)[];
 
@@ -26,6 +28,7 @@ beforeEach(() => {
   voids = new Map();
   withheld = new Map();
   isIdle = true;
+  isThere = false;
   gone = [];
   const cluster = {
     self: 'c',
@@ -43,6 +46,7 @@ beforeEach(() => {
     log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
     withholding: {
       isIdle: () => isIdle,
+      isThere: async () => isThere,
       withhold: async (name, letGo, isGone) => {
         withheld.set(name, letGo);
         gone.push(await isGone);
@@ -136,6 +140,18 @@ test('while nobody knows whether it was taken out it is tried again, and it was 
   assert.equal(isOver(), false);
   await time.pass(removalAgainMs);
   assert.equal(await outcome, true);
+});
+
+test('and it was not where it is there, being of use by now', async () => {
+  others = [];
+  isThere = true;
+  let calls = 0;
+  const { outcome } = run(async () => {
+    if (++calls === 1) throw new StoreAway('the database is away');
+    return false;
+  }, true);
+  await time.pass(removalAgainMs);
+  assert.equal(await outcome, false);
 });
 
 test('a name that is to go only where nobody has it stays when a node has', async () => {

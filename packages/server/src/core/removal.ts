@@ -6,6 +6,8 @@ import { type Cluster, ClusterAway, type Log, StoreAway, type Time } from './por
 export interface Withholding {
   /** Whether nothing of the name is here: neither a session nor a message. */
   isIdle(name: string): boolean;
+  /** Whether the store has the name. Rejects with `StoreAway`. */
+  isThere(name: string): Promise<boolean>;
   /**
    * Nobody may log in under the name, write to it or add it, until `isGone` has resolved. `letGo` is called when its
    * session has ended, and what was on its way is durable. What is known of it is forgotten when it is gone: where
@@ -82,7 +84,7 @@ export class Removal {
           return this.#ask(node, { type: 'removing', name, removal: number, onlyIdle }, answers, giveUpAt);
         };
         if ((await Promise.all(fresh.map(ask))).includes(false)) return false;
-        const isTakenOut = await this.#takeOut(() => takeOut([...asked]));
+        const isTakenOut = await this.#takeOut(name, () => takeOut([...asked]));
         isGone = isTakenOut === true;
         if (isTakenOut !== 'others') return isGone;
         // Somebody has begun meanwhile, or a run that is void already is not known to be.
@@ -124,13 +126,14 @@ export class Removal {
   }
 
   /** Until it is known what came of it: nobody may be given the name back before. */
-  async #takeOut(takeOut: () => Promise<boolean | 'others'>): Promise<boolean | 'others'> {
-    const { time } = this.#ports;
+  async #takeOut(name: string, takeOut: () => Promise<boolean | 'others'>): Promise<boolean | 'others'> {
+    const { time, withholding } = this.#ports;
     for (let isUnsure = false; ; isUnsure = true) {
       try {
         const isTakenOut = await takeOut();
-        // Then it was there, and what came of the call before is that it is not any more.
-        return isTakenOut === false ? isUnsure : isTakenOut;
+        if (isTakenOut !== false || !isUnsure) return isTakenOut;
+        // It was there: the call before has taken it out, unless it is to stay, being of use.
+        return !(await withholding.isThere(name));
       } catch (error) {
         if (!(error instanceof StoreAway) || this.#isEnded) throw error;
         await new Promise<void>((resolve) => time.after(serverLimits.removalAgainMs, resolve));
