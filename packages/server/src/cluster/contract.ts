@@ -222,10 +222,12 @@ function runsContract(check: Check): void {
     const [a, b] = [await harness.join('a'), await harness.join('b')];
     const { token } = await harness.settle(a.claim('ann'));
     a.release('ann', token);
+    assert.equal(b.isVoid(a.self), false);
     await harness.settle(harness.leave(a));
     let calls = 0;
     b.onVoid(a.self, () => calls++);
     await harness.until(() => calls === 1, 'it is void');
+    assert.equal(b.isVoid(a.self), true);
     b.onVoid(a.self, () => calls++);
     assert.equal(calls, 1, 'never within the call');
     await harness.until(() => calls === 2, 'it is void still');

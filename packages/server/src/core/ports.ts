@@ -153,6 +153,8 @@ export interface Cluster {
   locate(name: string): Promise<string | undefined>;
   /** Calls when a run of a node has ended, or is not sure any more of anything it holds; returns how to call it off. */
   onVoid(node: string, call: () => void): () => void;
+  /** Whether that is so already, as far as it is remembered: for some minutes longer than ids are. */
+  isVoid(node: string): boolean;
   /**
    * The runs of other nodes that may have something of their own: all that have begun by now, but for those that are
    * void. Rejects with `ClusterAway`.

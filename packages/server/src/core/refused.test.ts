@@ -188,3 +188,11 @@ test('what waits behind an expired push of its msgId is there once, however ofte
   }
   assert.equal(bob.pushes.length - before, 1);
 });
+
+test('what a node that is void by now had sent does not come behind what its sender has sent by way of another', async () => {
+  const number = await stream();
+  cluster.voids.add('other');
+  await forward(number);
+  assert.deepEqual(pushed(), ['first']);
+  assert.ok(!isAcked(number));
+});

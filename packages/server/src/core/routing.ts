@@ -99,6 +99,8 @@ export class Routing {
   packet(from: string, packet: Packet): boolean {
     switch (packet.type) {
       case 'forward': {
+        // Late, and behind what its sender has sent by way of another node since: nobody was acked for it.
+        if (this.cluster.isVoid(from)) return true;
         const mailbox = this.#mailbox(packet.to);
         if (mailbox === undefined) this.refuse(from, packet.to, packet.stream, 0);
         else mailbox.forwarded(from, packet);

@@ -238,6 +238,10 @@ export class RedisCluster implements Cluster {
     return this.#nodes.peers.onVoid(node, call);
   }
 
+  isVoid(node: string): boolean {
+    return this.#nodes.peers.isVoid(node);
+  }
+
   async others(): Promise<readonly string[]> {
     try {
       return await this.#nodes.others();

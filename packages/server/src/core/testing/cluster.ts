@@ -10,6 +10,8 @@ export class FakeCluster implements Cluster {
   /** The node that any name is found on, and how often one was looked for. */
   owner: string | undefined;
   located = 0;
+  /** Runs that are void. */
+  readonly voids = new Set<string>();
   readonly sent: [node: string, packet: Packet][] = [];
   #listener: ClusterListener | undefined;
 
@@ -37,6 +39,10 @@ export class FakeCluster implements Cluster {
 
   onVoid(): () => void {
     return () => {};
+  }
+
+  isVoid(node: string): boolean {
+    return this.voids.has(node);
   }
 
   async others(): Promise<readonly string[]> {
