@@ -19,6 +19,8 @@ const BINDING_KNOWN_MS = 5000;
 const VOID_KNOWN_MS = 4000;
 /** By how much nodes may disagree on the time in service: what the quickest of a few answers takes on a bad way. */
 const RAN_AGREED_MS = 250;
+/** The same where the disk is slow: of a few answers all may be. */
+const RAN_AGREED_SLOW_MS = 1250;
 
 /**
  * Compares what the server does with what PROTOCOL.md promises: the rules of `History`, and those for which one must see
@@ -65,7 +67,7 @@ export class Checker extends History {
     this.#ranNotedAt = this.now();
     this.#ranLeast = Math.min(this.#ranLeast, aheadMs);
     this.#ranMost = Math.max(this.#ranMost, aheadMs);
-    if (this.#databaseClockSetMs > 0 || this.#ranSkewMs <= RAN_AGREED_MS) return;
+    if (this.#databaseClockSetMs > 0 || this.#ranSkewMs <= this.#ranAgreedMs) return;
     this.broken('time in service', `nodes are ${Math.round(this.#ranSkewMs)} ms apart`);
   }
 
@@ -77,7 +79,7 @@ export class Checker extends History {
     const { postgresRanRestMs, postgresRanNotedEveryMs } = serverLimits;
     if (ms < postgresRanRestMs - postgresRanNotedEveryMs) return;
     const behindMs = this.#ranMost - aheadMs;
-    if (behindMs <= RAN_AGREED_MS) return;
+    if (behindMs <= this.#ranAgreedMs) return;
     // It may not have been told for some time before.
     if (behindMs > ms + postgresRanRestMs && this.#databaseClockSetMs === 0) {
       this.broken(
@@ -92,6 +94,10 @@ export class Checker extends History {
   /** Nodes go by it, one after the other, so that for some seconds they do not agree. */
   databaseClockSet(ms: number): void {
     this.#databaseClockSetMs += Math.abs(ms);
+  }
+
+  get #ranAgreedMs(): number {
+    return this.#disk.hasBeenSlow ? RAN_AGREED_SLOW_MS : RAN_AGREED_MS;
   }
 
   /** By how much nodes disagree on that, at most: each may be by all that the database's clock was set, at any moment. */

@@ -28,7 +28,9 @@ export class Disk {
   position = 0;
   /** How long the store has been in service, as last noted. */
   ran = 0;
-  trouble: DiskTrouble = 'none';
+  #trouble: DiskTrouble = 'none';
+  /** All that is asked of it may have taken a second. */
+  hasBeenSlow = false;
   /** Bindings being changed, by how many calls; and when each last changed. */
   readonly #changing = new Map<string, number>();
   readonly #changedAt = new Map<string, number>();
@@ -37,6 +39,15 @@ export class Disk {
 
   constructor(random: Random) {
     this.#random = random;
+  }
+
+  get trouble(): DiskTrouble {
+    return this.#trouble;
+  }
+
+  set trouble(trouble: DiskTrouble) {
+    this.#trouble = trouble;
+    if (trouble === 'slow') this.hasBeenSlow = true;
   }
 
   /** As it is before the first server starts. */

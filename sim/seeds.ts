@@ -173,4 +173,16 @@ export const keptSeeds: readonly {
     found: 'a node that stopped was void to others while a removal of its own was under way in the database',
   },
   { seed: 9005113, nodes: 3, found: 'repeated after a thousand others: of the checker' },
+  {
+    seed: 11003978,
+    nodes: 3,
+    found:
+      'a device that was about to be forgotten, the database going away, and was of use then: its ids were forgotten',
+  },
+  {
+    seed: 11005915,
+    nodes: 3,
+    found: 'a forward of a node that had ended came late, behind what its sender sent since',
+  },
+  { seed: 11006098, nodes: 3, found: 'the time in service on a slow disk: of the checker' },
 ];

@@ -48,6 +48,10 @@ export class WatchedCluster implements Cluster {
     return this.#cluster.onVoid(node, call);
   }
 
+  isVoid(node: string): boolean {
+    return this.#cluster.isVoid(node);
+  }
+
   others(): Promise<readonly string[]> {
     return this.#cluster.others();
   }
