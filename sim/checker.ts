@@ -17,6 +17,8 @@ const SENDER_PENDING_MAX = 1000;
 const BINDING_KNOWN_MS = 5000;
 /** A node that may store nothing any more ends what it has within this. */
 const VOID_KNOWN_MS = 4000;
+/** What a run was at when it was paused it has done by then. */
+const PAUSE_OVER_MS = 5;
 /** By how much nodes may disagree on the time in service: what the quickest of a few answers takes on a bad way. */
 const RAN_AGREED_MS = 250;
 /** The same where the disk is slow: of a few answers all may be. */
@@ -42,6 +44,8 @@ export class Checker extends History {
   readonly #forgottenAt = new Map<string, number>();
   /** When the one server there is forgot everything. */
   #allForgottenAt = -1;
+  /** Until when each run was paused last, and for how long. */
+  readonly #pauses = new Map<number, { until: number; ms: number }>();
   /** When each name was last removed. */
   readonly #removedAt = new Map<string, number>();
 
@@ -212,13 +216,25 @@ export class Checker extends History {
     this.#wallSeen = Math.max(this.#wallSeen, this.#wall.now());
   }
 
-  protected override overdueMs(_connection: Connection, message: SentMessage): number {
+  /** A run does nothing for so long, in the midst of whatever it does. */
+  paused(run: number, ms: number): void {
+    const now = this.now();
+    const before = this.#pauses.get(run);
+    const from = before !== undefined && before.until > now ? before.until - before.ms : now;
+    const until = Math.max(now + ms, before?.until ?? 0);
+    this.#pauses.set(run, { until, ms: until - from });
+  }
+
+  protected override overdueMs({ run }: Connection, message: SentMessage): number {
     if (this.#scheduler.now - this.#wallJumpedAt < 1000) return 0;
+    const pause = this.#pauses.get(run);
+    // It was in time when it was decided to push it.
+    const pausedMs = pause !== undefined && this.now() - pause.until < PAUSE_OVER_MS ? pause.ms : 0;
     const byWall = this.#wall.now() - message.mostWall;
     // A copy from before a crash is as old as the clocks say that are left: the wall's, which may have jumped back.
     const byRun = message.firstRun === this.run ? this.#scheduler.now - message.acceptedAt : 0;
     // By the node that has it now it may be younger.
-    return Math.max(byWall, byRun) - message.ttl * 1000 - this.#ranSkewMs;
+    return Math.max(byWall, byRun) - message.ttl * 1000 - this.#ranSkewMs - pausedMs;
   }
 
   protected override ageMsMost(message: SentMessage): number {

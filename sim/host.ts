@@ -256,6 +256,7 @@ export class Host {
     const run = this.#run;
     if (run === undefined) return;
     run.process.pause(ms);
+    this.#ports.checker.paused(run.number, ms);
     this.#ports.trace.note('node', Math.round(ms), -1, `${this.name} is paused`);
   }
 

@@ -185,4 +185,9 @@ export const keptSeeds: readonly {
     found: 'a forward of a node that had ended came late, behind what its sender sent since',
   },
   { seed: 11006098, nodes: 3, found: 'the time in service on a slow disk: of the checker' },
+  {
+    seed: 13012892,
+    nodes: 3,
+    found: 'paused between the decision to push and the push, when a ttl passed: of the checker',
+  },
 ];
