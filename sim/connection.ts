@@ -20,6 +20,8 @@ export class Connection {
   /** When a newer session of its name was answered. */
   supersededAt = Number.POSITIVE_INFINITY;
   isClosed = false;
+  /** Its client has ended its side, or comes on another one. */
+  isLeft = false;
   /** What comes on it was written after this. To who sees it being written, this is always now. */
   notBefore = Number.POSITIVE_INFINITY;
   /** Pushed here and not acked here, by msgId. */

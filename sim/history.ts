@@ -18,6 +18,8 @@ const SLACK_MS = 100;
 export abstract class History {
   readonly violations: Violation[] = [];
   readonly figures = { accepted: 0, acked: 0, conflicts: 0, refused: 0, pushed: 0, repushed: 0, taken: 0, durable: 0 };
+  /** First pushes whose order was judged, and those that may come at any time. */
+  readonly judged = { order: 0, excused: 0 };
   protected readonly now: () => number;
   protected readonly messages: Messages;
   protected readonly trace: Trace;
@@ -119,7 +121,7 @@ export abstract class History {
     }
     if (message.text !== text) this.broken('wrong party', `${message} was changed on its way`, message);
     this.#checkReceiver(connection, message);
-    this.#checkAgain(connection, message);
+    this.checkAgain(connection, message);
     this.#checkOrder(connection, message);
     this.#checkWindow(connection, message);
     this.#checkTtl(connection, message);
@@ -161,7 +163,7 @@ export abstract class History {
     return connection.isSuperseded;
   }
 
-  #checkAgain(connection: Connection, message: SentMessage): void {
+  protected checkAgain(connection: Connection, message: SentMessage): void {
     // Taken once more from its sender, which the page allows after a restart, it may also come once more.
     const isDone = message.deliveriesLeft === 0 && message.ackTakenCrashes === this.crashes;
     const isLater = message.ackTakenOn === connection || this.#writtenFrom(connection, message) >= message.ackTakenAt;
@@ -182,23 +184,33 @@ export abstract class History {
     return message.isStoreRefused;
   }
 
+  /** It came after one that was accepted later, unless it was refused. */
+  protected late(message: SentMessage, text: string): void {
+    this.broken('order', text, message);
+  }
+
   #checkOrder(connection: Connection, message: SentMessage): void {
-    if (this.mayComeLate(message) || this.mayHaveExpired(message)) return;
+    const isFirst = message.pushes === 0;
+    if (this.mayComeLate(message) || this.mayHaveExpired(message)) {
+      if (isFirst) this.judged.excused++;
+      return;
+    }
     // Its receiver had acked it, and has been served since: it is found again behind what has come meanwhile.
     const isBroughtBack = message.ackTakenCrashes >= 0 && message.ackTakenAt < this.broughtBackAt;
     if (isBroughtBack && connection.servedFrom < this.broughtBackAt) return;
     if (!connection.pushedAt.has(message)) {
       const place = connection.places.get(message.from) ?? 0;
       if (message.lastPlace < place) {
-        this.broken('order', `${message} was pushed on connection ${connection.id} after a later one`, message);
+        this.late(message, `${message} was pushed on connection ${connection.id} after a later one`);
       }
       connection.places.set(message.from, Math.max(place, message.firstPlace));
     }
-    if (message.pushes > 0) return;
+    if (!isFirst) return;
+    this.judged.order++;
     const pair = `${message.from}\n${message.to}`;
     const place = this.#firstPushes.get(pair) ?? 0;
     if (message.lastPlace < place) {
-      this.broken('order', `${message} was pushed for the first time after a later one`, message);
+      this.late(message, `${message} was pushed for the first time after a later one`);
     }
     this.#firstPushes.set(pair, Math.max(place, message.firstPlace));
   }

@@ -44,7 +44,12 @@ export class Campaign {
     this.#options = options;
     this.#folder = new Folder(options.faults.includes('disk') && random.chance(0.5));
     this.proxy = new HostileProxy(new Random(options.seed, 3));
-    this.fleet = new Fleet(options.seed, options.clients, () => this.proxy.port, this.#trace);
+    this.fleet = new Fleet(
+      options.seed,
+      options.clients,
+      () => ({ port: this.proxy.port, isVoid: () => false }),
+      this.#trace,
+    );
     const bugged = pathToFileURL(join(import.meta.dirname, 'bugged.ts')).href;
     const { bug } = options;
     this.process = new Process(this.#folder, {

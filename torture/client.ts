@@ -24,9 +24,16 @@ export interface ClientPorts {
   readonly messages: Messages;
   readonly random: Random;
   /** Where to connect to. */
-  readonly port: () => number;
+  readonly server: () => Reached;
   /** A number for a connection. */
   readonly nextConnection: () => number;
+}
+
+/** A server that is there. */
+export interface Reached {
+  readonly port: number;
+  /** Its run has ended since, or may have. */
+  readonly isVoid: () => boolean;
 }
 
 interface Pending {
@@ -133,13 +140,14 @@ export class Client implements LineOwner {
   // ---- coming and going
 
   #connect(): void {
-    const { witness, port, nextConnection } = this.#ports;
+    const { witness, server, nextConnection } = this.#ports;
     const { name, role } = this.party;
     const { nack, encrypts } = this.habits;
-    const connection = new Connection(nextConnection(), witness.number, { name, role, nack });
+    const { port, isVoid } = server();
+    const connection = new Connection(nextConnection(), witness.number, { name, role, nack }, isVoid);
     witness.opened(connection);
     this.#toAck.clear();
-    this.#line = new Line(port(), connection, encrypts ? this.#keys : undefined, this);
+    this.#line = new Line(port, connection, encrypts ? this.#keys : undefined, this);
   }
 
   #leave(how: Habits['leave'], awayMs: number): void {
@@ -147,6 +155,7 @@ export class Client implements LineOwner {
     this.#connectAt = performance.now() + awayMs;
     if (line === undefined) return;
     this.#line = undefined;
+    line.connection.isLeft = true;
     this.#older.add(line);
     if (how === 'takeover') {
       this.#connect();
@@ -197,7 +206,7 @@ export class Client implements LineOwner {
       }
       case CMD.publicKey:
         // Greeted by a server that has been started since it was reached.
-        if (connection.run !== witness.number) line.close('reset');
+        if (!witness.isServed(connection)) line.close('reset');
         else if (line.encrypts) line.agree(data);
         else this.#logIn(line);
         break;

@@ -36,11 +36,19 @@ export interface Victims {
 
 /** A fault that is over when this resolves. Returns what happened. */
 export async function suffer(fault: Fault, random: Random, victims: Victims): Promise<string> {
+  const { witness } = victims;
+  if (!fault.includes('postgres')) return await befall(fault, random, victims);
+  witness.storeGoes();
+  const what = await befall(fault, random, victims);
+  witness.storeIsBack();
+  return what;
+}
+
+async function befall(fault: Fault, random: Random, victims: Victims): Promise<string> {
   const { nodes, redis, postgres, witness } = victims;
   const node = random.pick([...nodes]);
   const ms = random.magnitude(50, 6000);
   const forMs = `for ${Math.round(ms)} ms`;
-  if (fault.includes('postgres')) witness.storeGoes();
   switch (fault) {
     case 'node':
       await node.kill();

@@ -16,6 +16,7 @@ import { Postgres, postgresFolder } from '../scripts/postgres.ts';
 import { Random } from '../sim/random.ts';
 import { rules } from '../sim/rules.ts';
 import { Trace } from '../sim/trace.ts';
+import type { Reached } from './client.ts';
 import { type Fault, faults, isCut, suffer, type Victims } from './cluster-faults.ts';
 import { ClusterWitness } from './cluster-witness.ts';
 import { Fleet } from './fleet.ts';
@@ -62,11 +63,11 @@ class ClusterTorture {
   constructor(options: Options) {
     this.#options = options;
     this.#random = new Random(options.seed);
-    const port = (): number => {
+    const server = (): Reached => {
       const up = this.#nodes.filter(({ isUp }) => isUp);
-      return this.#random.pick(up.length > 0 ? up : this.#nodes).proxy.port;
+      return this.#random.pick(up.length > 0 ? up : this.#nodes).reach();
     };
-    this.fleet = new Fleet(options.seed, options.clients, port, this.#trace, ClusterWitness);
+    this.fleet = new Fleet(options.seed, options.clients, server, this.#trace, ClusterWitness);
   }
 
   get witness(): ClusterWitness {
@@ -111,6 +112,9 @@ class ClusterTorture {
       sent: fleet.messages.all.length,
       acked: witness.counts.acked,
       again: witness.counts.again,
+      ...witness.judged,
+      taken: witness.figures.taken,
+      unknown: witness.doubts.unknown,
     });
     for (let round = 0; round < rounds && performance.now() < until && !witness.hasFailed; round++) {
       const began = performance.now();
@@ -118,8 +122,11 @@ class ClusterTorture {
       const what = await this.#round(round, victims);
       const now = figures();
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
-      const [sent, acked, again] = [now.sent - before.sent, now.acked - before.acked, now.again - before.again];
-      console.log(`round ${round + 1}: ${what}; ${sent} sent, ${acked} acked, ${again} again; ${seconds} s`);
+      const since = (name: keyof typeof now): string => `${now[name] - before[name]}`;
+      console.log(
+        `round ${round + 1}: ${what}; ${since('sent')} sent, ${since('acked')} acked, ${since('again')} again; judged: order of ` +
+          `${since('order')}, not of ${since('excused')} and ${since('unknown')}, nothing behind ${since('taken')} acks; ${seconds} s`,
+      );
     }
     if (!witness.hasFailed) witness.checkDelivered();
   }
@@ -143,7 +150,7 @@ class ClusterTorture {
     fleet.mend();
     if (await this.#drained()) await sleep(QUIET_MS);
     else this.#judge();
-    witness.storeIsBack();
+    witness.settle();
     return what;
   }
 
@@ -175,13 +182,14 @@ class ClusterTorture {
 
   text(): string {
     const { witness, fleet } = this;
-    const { counts, violations, doubts } = witness;
+    const { counts, violations, doubts, judged, figures } = witness;
     const broken = (rule: string): number => violations.filter((each) => each.rule === rule).length;
     const rounds = [...this.counts].map(([fault, count]) => `${fault} ${count}`).join(', ');
     return [
       `seed ${this.#options.seed}: ${rounds}; ${this.#ends} ends of nodes, ${counts.superseded} takeovers`,
-      `${fleet.messages.all.length} sent, ${counts.acked} acked, ${counts.again} came again; while the database was away ` +
-        `${doubts.judged} were overtaken and judged, ${doubts.unknown} cannot be judged`,
+      `${fleet.messages.all.length} sent, ${counts.acked} acked, ${counts.again} came again`,
+      `judged: that ${counts.acked} acked messages came; the order of ${judged.order} first pushes, of which ${doubts.unknown} ` +
+        `cannot be judged, not of ${judged.excused} that may come late; that nothing came behind ${figures.taken} acks`,
       `lost = ${broken('lost')}, out of order = ${broken('order')}, delivered again = ${broken('delivered again')}, ` +
         `all violations = ${violations.length}`,
     ].join('\n');

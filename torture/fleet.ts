@@ -5,7 +5,7 @@ import { PASSWORD, type Party } from '../sim/party.ts';
 import { Random } from '../sim/random.ts';
 import type { Trace } from '../sim/trace.ts';
 import { connect } from '../test/parties.ts';
-import { Client } from './client.ts';
+import { Client, type Reached } from './client.ts';
 import { drawHabits, mended } from './habits.ts';
 import { Witness } from './witness.ts';
 
@@ -26,7 +26,7 @@ export class Fleet {
   /** Messages before this one are settled: acked and received, or refused. */
   #settledTo = 0;
 
-  constructor(seed: number, count: number, port: () => number, trace: Trace, Judge: typeof Witness = Witness) {
+  constructor(seed: number, count: number, server: () => Reached, trace: Trace, Judge: typeof Witness = Witness) {
     const random = new Random(seed, 1);
     this.#random = new Random(seed, 2);
     this.witness = new Judge(() => performance.now(), this.messages, trace);
@@ -61,7 +61,7 @@ export class Fleet {
       const others = party.role === 'app' ? devices : apps;
       const strangers = others.filter((other) => !party.friends.includes(other));
       const own = new Random(seed, 100 + i);
-      const ports = { witness: this.witness, messages: this.messages, random: own, port, nextConnection };
+      const ports = { witness: this.witness, messages: this.messages, random: own, server, nextConnection };
       this.clients.push(new Client(party, strangers, drawHabits(own), randomBytes(own.pick([16, 24, 32])), ports));
     }
   }

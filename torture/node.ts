@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../sim/random.ts';
 import { Server } from '../test/harness.ts';
+import type { Reached } from './client.ts';
 import type { ClusterWitness } from './cluster-witness.ts';
 import type { Place } from './network.ts';
 import { HostileProxy } from './proxy.ts';
@@ -25,6 +26,8 @@ export class Node {
   /** It has been started, and nobody has killed it since. */
   #isMeantToRun = false;
   #linesSeen = 0;
+  /** Runs that have ended, or may have. */
+  #runsOver = 0;
 
   constructor(name: string, place: Place, args: readonly string[], random: Random, witness: ClusterWitness) {
     this.name = name;
@@ -58,6 +61,18 @@ export class Node {
     this.proxy.target = this.server.port;
     this.server.mayEnd();
     this.#isMeantToRun = true;
+    this.#witness.isBack();
+  }
+
+  #ended(): void {
+    this.#runsOver++;
+    this.#witness.ended();
+  }
+
+  /** Where clients reach it now, and whether what they reached has ended since. */
+  reach(): Reached {
+    const runsOver = this.#runsOver;
+    return { port: this.proxy.port, isVoid: () => this.#runsOver > runsOver };
   }
 
   /** A node that others have found void ends by itself, and says so; none ends for another reason. */
@@ -77,14 +92,14 @@ export class Node {
   }
 
   async kill(): Promise<void> {
-    this.#witness.ended();
+    this.#ended();
     this.#isMeantToRun = false;
     await this.server.kill9();
   }
 
   async freeze(forMs: number): Promise<void> {
     if (!this.isUp) return;
-    this.#witness.ended();
+    this.#ended();
     process.kill(this.server.pid, 'SIGSTOP');
     await sleep(forMs);
     process.kill(this.server.pid, 'SIGCONT');
@@ -95,7 +110,7 @@ export class Node {
     if (this.server.alive || this.#isStarting) return;
     this.#isStarting = true;
     this.ends++;
-    this.#witness.ended();
+    this.#ended();
     await this.#checkEnd();
     try {
       await this.server.start();

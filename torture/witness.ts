@@ -40,13 +40,13 @@ export class Witness extends History {
   }
 
   /** Whether what is sent on it may still be heard. */
-  #isServed(connection: Connection): boolean {
+  isServed(connection: Connection): boolean {
     return connection.run === this.run && !this.#isDown;
   }
 
   /** Whether what is sent on it may be taken. */
   protected mayBeTaken(connection: Connection): boolean {
-    return this.#isServed(connection);
+    return this.isServed(connection);
   }
 
   protected override overdueMs(connection: Connection, message: SentMessage): number {
@@ -106,7 +106,7 @@ export class Witness extends History {
   answered(connection: Connection, sentAt: number, acked: readonly SentMessage[]): void {
     connection.notBefore = sentAt;
     // Of a run that is over it is not known any more whether a crash has brought back what was acked.
-    if (!this.#isServed(connection)) return;
+    if (!this.isServed(connection)) return;
     for (const message of acked) {
       this.trace.note('ack taken', -1, message.id);
       this.ackCounted(connection, message);
@@ -181,20 +181,20 @@ export class Witness extends History {
 
   /** What was sent before it on the same connection was accepted before it, and has to come before it. */
   #checkNothingBefore(message: SentMessage): void {
-    let gap: SentMessage | undefined;
+    const gaps: SentMessage[] = [];
     for (const connection of message.handedOn) {
       const sequence = this.#sequences.get(connection)?.get(message.to);
       const missing = sequence === undefined ? undefined : this.#missingBefore(message, sequence);
       // It may have been accepted from any connection that it was sent on.
       if (missing === undefined) return;
-      gap = missing;
+      gaps.push(missing);
     }
-    if (gap !== undefined) this.missing(gap, message);
+    if (gaps.length > 0) this.missing(gaps, message);
   }
 
-  /** A message came, and not yet one that was accepted before it. */
-  protected missing(gap: SentMessage, message: SentMessage): void {
-    this.broken('order', `${message} was pushed, but not yet ${gap}, sent before it`, message);
+  /** A message came, and not yet one that was accepted before it: of each connection that it was sent on the first. */
+  protected missing(gaps: readonly SentMessage[], message: SentMessage): void {
+    this.broken('order', `${message} was pushed, but not yet ${gaps.join(' and ')}, sent before it`, message);
   }
 
   #missingBefore(message: SentMessage, sequence: Sequence): SentMessage | undefined {
