@@ -268,22 +268,24 @@ test('what a crash of the database brought back comes in its order to who logs i
   assert.deepEqual(broken(), ['order']);
 });
 
-test('what waits behind a login when a node ends may be taken then, and come once more, if nobody was acked', () => {
+test('what waits behind a login when a node ends may be taken then, and come once more, until it is acked there', () => {
   const gone = login('ann');
-  const [waiting, acked] = [send(gone), send(gone)];
-  witness.acked(gone, acked.msgId);
+  const [waiting, answered, acked] = [send(gone), send(gone), send(gone)];
+  for (const { msgId } of [answered, acked]) witness.acked(gone, msgId);
   witness.closed(gone);
   const ann = login('ann');
-  for (const message of [waiting, acked]) witness.sent(ann, message, false);
+  for (const message of [waiting, answered, acked]) witness.sent(ann, message, false);
+  witness.acked(ann, acked.msgId);
   witness.ended();
   bob = login('bob');
-  for (const message of [waiting, acked]) {
+  for (const message of [waiting, answered, acked]) {
     push(message);
     ack(message);
     fence(message);
   }
   bob = login('bob');
   push(waiting);
+  push(answered);
   assert.deepEqual(broken(), []);
   push(acked);
   assert.deepEqual(broken(), ['delivered again']);

@@ -36,6 +36,8 @@ export class ClusterWitness extends Witness {
   readonly #troubles: Trouble[] = [];
   /** How often each message was sent, also on one connection. */
   readonly #sendings = new Map<SentMessage, number>();
+  /** How often it was acked: an ack on one connection says nothing of what waits behind a login on another. */
+  readonly #answers = new Map<SentMessage, number>();
   /** Acked, and not refused before, for certain. */
   readonly #accepted = new Set<SentMessage>();
   /** Came late or not yet, and are not acked: what is to be said if they were not refused. */
@@ -59,7 +61,8 @@ export class ClusterWitness extends Witness {
     this.serverEnded('crash');
     this.serverStarted();
     for (const message of this.messages.all) {
-      if (!message.isAcked && message.acceptances < message.handedOn.length) this.take(message);
+      const waiting = message.handedOn.length - (this.#answers.get(message) ?? 0);
+      if (waiting > 0 && message.acceptances < message.handedOn.length) this.take(message);
     }
   }
 
@@ -112,6 +115,7 @@ export class ClusterWitness extends Witness {
   override acked(connection: Connection, msgId: string): SentMessage | undefined {
     const message = super.acked(connection, msgId);
     if (message === undefined) return message;
+    this.#answers.set(message, 1 + (this.#answers.get(message) ?? 0));
     if (this.#isAcceptedAsSent(connection, message)) this.#accepted.add(message);
     const suspicion = this.#suspects.get(message);
     if (suspicion === undefined) return message;
